@@ -1,0 +1,55 @@
+"""JAX: traced and eager arrays alike, always with a fixed plan."""
+
+import array_api_compat
+
+import jax
+from specdesc import _capabilities
+from specdesc._typing import Array, Device
+from specdesc.backends import Backend
+
+
+class JaxBackend(Backend):
+    """Arrays and tracers of JAX."""
+
+    name = "jax"
+    xp = jax.numpy
+    capabilities = _capabilities.read(__name__)
+
+    def owns(self, kind: type, /) -> bool:
+        """Claim concrete arrays and tracers."""
+        return issubclass(kind, (jax.Array, jax.core.Tracer))
+
+    def may_branch(self, x: Array, /) -> bool:
+        """Say no, also for eager arrays: one behaviour inside and outside of jit."""
+        return False
+
+    def device(self, x: Array, /) -> Device:
+        """Return the device or sharding of `x`; tracers have one too."""
+        return array_api_compat.device(x)
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices by platform and index."""
+        return tuple(f"{d.platform}:{d.id}" for d in jax.devices())
+
+    def from_host(self, values: Array, /, *, dtype: str, device: str | None = None) -> Array:
+        """Copy `values`; a float64 needs ``jax_enable_x64``."""
+        if dtype in ("float64", "complex128") and not jax.config.read("jax_enable_x64"):
+            msg = f"jax makes no {dtype} unless jax_enable_x64 is set"
+            raise ValueError(msg)
+        named = {f"{d.platform}:{d.id}": d for d in jax.devices()}
+        if device is not None and device not in named:
+            msg = f"jax has the devices {', '.join(named)}, not {device!r}"
+            raise ValueError(msg)
+        return jax.numpy.array(values, dtype=dtype, device=named[device] if device else None)
+
+    def to_host(self, x: Array, /) -> Array:
+        """Copy a concrete array."""
+        return jax.device_get(x).copy()
+
+    def synchronize(self) -> None:
+        """Wait for the work that was dispatched, by running after it on every device."""
+        for device in jax.devices():
+            jax.device_put(0.0, device).block_until_ready()
+
+
+BACKEND = JaxBackend()

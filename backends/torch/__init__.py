@@ -1,0 +1,68 @@
+"""PyTorch: CPU and GPU, eager and compiled."""
+
+from types import MappingProxyType
+
+import array_api_compat.torch
+
+import torch
+from specdesc import _capabilities
+from specdesc._typing import Array, Device
+from specdesc.backends import Backend
+
+from . import kernels
+
+
+class TorchBackend(Backend):
+    """Tensors of PyTorch."""
+
+    name = "torch"
+    xp = array_api_compat.torch
+    capabilities = _capabilities.read(__name__)
+    kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
+
+    def owns(self, kind: type, /) -> bool:
+        """Claim tensors and their subclasses: parameters, fake and functional tensors."""
+        return issubclass(kind, torch.Tensor)
+
+    def check(self, x: Array, /) -> None:
+        """Refuse layouts that have no dense linear algebra."""
+        if x.layout != torch.strided:
+            msg = f"x has the layout {x.layout}; use x.to_dense()"
+            raise TypeError(msg)
+
+    def may_branch(self, x: Array, /) -> bool:
+        """Say yes on the CPU, outside compile, functorch and fake tensors."""
+        return (
+            x.device.type == "cpu"
+            and type(x) in (torch.Tensor, torch.nn.Parameter)
+            and not torch.compiler.is_compiling()
+            and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        )
+
+    def device(self, x: Array, /) -> Device:
+        """Return the device of `x`."""
+        return x.device
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the CPU and every accelerator of the kind that torch was built for."""
+        if not torch.accelerator.is_available():
+            return ("cpu",)
+        kind = torch.accelerator.current_accelerator()
+        count = torch.accelerator.device_count()
+        return ("cpu", *(f"{kind}:{index}" for index in range(count)))
+
+    def from_host(self, values: Array, /, *, dtype: str, device: str | None = None) -> Array:
+        """Copy `values` into a new tensor."""
+        return torch.tensor(values, dtype=getattr(torch, dtype), device=device)
+
+    def to_host(self, x: Array, /) -> Array:
+        """Copy `x`, without its history."""
+        return x.detach().resolve_conj().cpu().numpy().copy()
+
+    def synchronize(self) -> None:
+        """Wait for the accelerator, if there is one."""
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+
+
+BACKEND = TorchBackend()

@@ -1,0 +1,35 @@
+"""Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
+
+from specdesc import backends, problems, prox, rules, schedules
+from specdesc._extras import MissingExtra
+from specdesc.minimize import History, Result, minimize
+from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
+from specdesc.truncate import (
+    TruncatedStep,
+    TruncatedSVD,
+    initial_start,
+    truncated_spectral_step,
+    truncated_svd,
+)
+
+__all__ = [
+    "History",
+    "MissingExtra",
+    "Orthogonalization",
+    "Polar",
+    "Result",
+    "TruncatedSVD",
+    "TruncatedStep",
+    "backends",
+    "initial_start",
+    "minimize",
+    "orthogonalize",
+    "polar",
+    "problems",
+    "prox",
+    "rules",
+    "schedules",
+    "spectral_map",
+    "truncated_spectral_step",
+    "truncated_svd",
+]

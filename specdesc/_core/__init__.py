@@ -1,0 +1,1 @@
+"""Agnostic kernels: every function takes its namespace or backend as an argument."""

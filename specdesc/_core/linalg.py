@@ -1,0 +1,112 @@
+"""Small linear algebra that the standard lacks, safe for zeros, NaN and any scale."""
+
+from typing import NamedTuple
+
+from specdesc._array import real_dtype, scalar, smallest_normal
+from specdesc._typing import Array, Namespace
+from specdesc.backends import Backend
+
+
+def adjoint(x: Array, /, *, xp: Namespace) -> Array:
+    """Return the conjugate transpose. Nothing in the library transposes in another way."""
+    return xp.conj(xp.matrix_transpose(x)) if _has_parts(xp, x) else xp.matrix_transpose(x)
+
+
+def _has_parts(xp: Namespace, x: Array) -> bool:
+    return x.dtype in (xp.complex64, xp.complex128)
+
+
+def absolute_squares(x: Array, /, *, xp: Namespace) -> Array:
+    """Return abs(x)**2 in the real dtype, without the square root of `abs`."""
+    if _has_parts(xp, x):
+        return xp.real(x) ** 2 + xp.imag(x) ** 2
+    return x * x
+
+
+def frobenius(x: Array, /, *, xp: Namespace) -> Array:
+    """Return the Frobenius norm of each matrix, with its axes kept as (1, 1).
+
+    Summed along one axis and then the other, which bounds the rounding by (m + n) eps rather than
+    m n eps. Safe from overflow only for a matrix of ordinary scale: see `balance`.
+    """
+    rows = xp.sum(absolute_squares(x, xp=xp), axis=-1, keepdims=True)
+    return xp.sqrt(xp.sum(rows, axis=-2, keepdims=True))
+
+
+def inner(x: Array, y: Array, /, *, xp: Namespace) -> Array:
+    """Return Re trace(xᴴ y) of each matrix, in the real dtype, of the batch shape."""
+    products = xp.conj(x) * y if _has_parts(xp, x) else x * y
+    real = xp.real(products) if _has_parts(xp, x) else products
+    return xp.sum(xp.sum(real, axis=-1), axis=-1)
+
+
+class Balanced(NamedTuple):
+    """A matrix ready for squares and factorizations: finite, entries of size about 1."""
+
+    matrix: Array
+    scale: Array  # (..., 1, 1), real, a power of two: the input is matrix * scale
+    finite: Array  # (..., 1, 1), bool: False where the input had a NaN or an inf
+
+
+def balance(x: Array, /, *, backend: Backend) -> Balanced:
+    """Replace non-finite matrices by zero and divide each matrix by a power of two.
+
+    Factorizations hide a NaN or spread it over a stack, squares overflow above 1e19 and vanish
+    below 1e-19 in float32. After this, neither can happen, and `restore` puts the NaN back.
+    """
+    xp = backend.xp
+    if 0 in x.shape:  # there is no largest entry of nothing, on any backend
+        one = zeros((*x.shape[:-2], 1, 1), x, backend=backend, real=True) + 1
+        return Balanced(x, one, one > 0)
+    finite = xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
+    x = xp.where(finite, x, scalar(backend, 0.0, x))
+    # The larger of the two parts of a complex entry is its size within a factor of sqrt(2), and
+    # unlike abs it cannot overflow.
+    sizes = xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x))) if _has_parts(xp, x) else xp.abs(x)
+    largest = xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
+    tiny = scalar(backend, smallest_normal(xp, x.dtype), largest)
+    exponent = xp.floor(xp.log2(xp.maximum(largest, tiny)))
+    exponent = xp.where(largest > 0, exponent, xp.zeros_like(exponent))
+    # Two halves: a compiler may turn a division into a product with the reciprocal, and that of
+    # 2**127 is subnormal, which XLA flushes to zero.
+    half = xp.floor(exponent / 2)
+    two = scalar(backend, 2.0, largest)
+    first, second = xp.pow(two, half), xp.pow(two, exponent - half)
+    matrix = x / xp.astype(first, x.dtype) / xp.astype(second, x.dtype)
+    return Balanced(matrix, first * second, finite)
+
+
+def restore(y: Array, finite: Array, /, *, backend: Backend) -> Array:
+    """Put NaN over all of each matrix (or number, or vector) that came from non-finite input."""
+    return backend.xp.where(finite, y, scalar(backend, float("nan"), y))
+
+
+def per_batch(flags: Array, /) -> Array:
+    """Drop the two kept axes of a (..., 1, 1) array."""
+    return flags[..., 0, 0]
+
+
+def thin_svd(x: Array, /, *, xp: Namespace) -> tuple[Array, Array, Array]:
+    """Return ``(U, S, Vh)`` of the thin SVD of finite matrices."""
+    u, s, vh = xp.linalg.svd(x, full_matrices=False)
+    return u, s, vh
+
+
+def orthonormal(x: Array, /, *, xp: Namespace) -> Array:
+    """Return an orthonormal basis of the columns of tall `x`, completed where it is deficient.
+
+    Householder reflections stay orthonormal for a zero or a rank-one input; Cholesky does not.
+    """
+    q, _ = xp.linalg.qr(x, mode="reduced")
+    return q
+
+
+def identity(n: int, like: Array, /, *, backend: Backend) -> Array:
+    """Return the n by n identity with the dtype and device of `like`."""
+    return backend.xp.eye(n, dtype=like.dtype, device=backend.device(like))
+
+
+def zeros(shape: tuple[int, ...], like: Array, /, *, backend: Backend, real: bool = False) -> Array:
+    """Return zeros with the dtype of `like`, or of its parts, on its device."""
+    dtype = real_dtype(backend.xp, like.dtype) if real else like.dtype
+    return backend.xp.zeros(shape, dtype=dtype, device=backend.device(like))

@@ -1,0 +1,98 @@
+"""What every rule shares: the protocol, the step length, and the proximal step at the end."""
+
+from typing import Protocol
+
+from specdesc._array import check_same_shape, enter, real_dtype, working
+from specdesc._typing import Array
+from specdesc.backends import Backend
+from specdesc.prox import Function, WarmStarted
+from specdesc.schedules import Schedule
+
+State = dict[str, Array]
+
+#: What the warm prox of an iterate may miss of the singular values that it keeps, relative.
+PROX_TOL = 1e-2
+
+
+class Rule(Protocol):
+    """A pure update rule."""
+
+    def init(self, x: Array, /) -> State:
+        """Return the state before the first step."""
+        ...
+
+    def update(
+        self,
+        x: Array,
+        grad: Array,
+        state: State,
+        /,
+        *,
+        value: Array | None = None,
+        previous_grad: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return the next point and state. The arguments are not changed."""
+        ...
+
+
+def check_rule(step: float | Schedule, weight_decay: float, /) -> None:
+    """Raise `ValueError` for a negative step or weight decay."""
+    if isinstance(step, (int, float)) and not 0.0 <= step < float("inf"):
+        msg = f"step must be a schedule or a finite number of at least 0, got {step!r}"
+        raise ValueError(msg)
+    if not 0.0 <= weight_decay < float("inf"):
+        msg = f"weight_decay must be a finite number of at least 0, got {weight_decay!r}"
+        raise ValueError(msg)
+
+
+def initial_state(x: Array, g: Function | None, /) -> State:
+    """Return the part of a state that every rule has."""
+    backend = enter("rules", x)
+    state = {"t": backend.xp.zeros((), dtype=backend.xp.int32, device=backend.device(x))}
+    if isinstance(g, WarmStarted):
+        state["g_start"] = g.initial_start(x)
+    return state
+
+
+def enter_update(x: Array, grad: Array, /) -> Backend:
+    """Check the arrays of an update."""
+    backend = enter("rules", x, grad, names=("x", "grad"))
+    check_same_shape(x, grad, "x", "grad")
+    return backend
+
+
+def length(
+    step: float | Schedule, x: Array, grad: Array, state: State, value: Array | None, /
+) -> Array:
+    """Return the step size at this state, of shape () or the batch shape, real.
+
+    In float32 at least, so that a count of steps stays exact next to a half precision `x`.
+    """
+    backend = enter("rules", x)
+    xp = backend.xp
+    real = real_dtype(xp, working(xp, x).dtype)
+    if not callable(step):
+        return xp.asarray(step, dtype=real, device=backend.device(x))
+    size = step(xp.astype(state["t"], real), value=value, grad=grad)
+    return xp.asarray(size, dtype=real, device=backend.device(x))
+
+
+def move(
+    x: Array, size: Array, direction: Array, weight_decay: float, /, *, backend: Backend
+) -> Array:
+    """Return (1 - weight_decay size) x - size direction, in the dtype of `x`."""
+    xp = backend.xp
+    shrink = xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype)
+    moved = xp.astype(size[..., None, None], x.dtype) * xp.astype(direction, x.dtype, copy=False)
+    return shrink * x - moved
+
+
+def finish(y: Array, size: Array, g: Function | None, state: State, /) -> tuple[Array, State]:
+    """Apply the proximal step of `g` and count the step."""
+    state = {**state, "t": state["t"] + 1}
+    if g is None:
+        return y, state
+    if isinstance(g, WarmStarted):
+        y, start = g.prox_from(y, size, state["g_start"], tol=PROX_TOL)
+        return y, {**state, "g_start": start}
+    return g.prox(y, size), state
