@@ -69,9 +69,11 @@ def certificate(x: Array, s: Array, rank: int, /, *, backend: Backend) -> Array:
     outside = energy - xp.sum(squares, axis=-1, keepdims=True)
     outside = xp.maximum(outside, xp.zeros_like(outside)) + 8 * eps(xp, x.dtype) * energy
     leading = squares[..., :rank]
-    filled = xp.cumulative_sum(xp.flip(leading, axis=-1), axis=-1)
-    counts = xp.arange(1, rank + 1, dtype=wide, device=backend.device(x))
-    level = xp.min((outside + filled) / counts, axis=-1, keepdims=True)
+    # Row j of the table adds the j + 1 smallest of them; the level is the least of the averages.
+    order = xp.arange(rank, dtype=wide, device=backend.device(x))
+    smallest = order[None, :] >= rank - 1 - order[:, None]
+    filled = xp.sum(leading[..., None, :] * xp.astype(smallest, wide), axis=-1)
+    level = xp.min((outside + filled) / (order + 1), axis=-1, keepdims=True)
     top = xp.sqrt(xp.maximum(leading, level)) + xp.sqrt(leading)
     top = xp.where(top > 0, top, xp.ones_like(top))
     risen = xp.maximum(level - leading, xp.zeros_like(leading))
