@@ -1,6 +1,7 @@
 """Optional libraries: imported when they are needed, named when they are missing."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -16,3 +17,8 @@ def require(module: str, extra: str, /) -> ModuleType:
         library = module.partition(".")[0]
         msg = f"this needs {library}: pip install 'specdesc[{extra}]'"
         raise MissingExtra(msg) from error
+
+
+def installed(module: str, /) -> bool:
+    """Say whether an optional module is there, without importing it."""
+    return find_spec(module) is not None

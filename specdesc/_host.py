@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy
 
@@ -34,16 +33,12 @@ def from_dlpack(x: Array, /) -> Array:
     return numpy.from_dlpack(x).copy()
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], /) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it there in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+def write_atomically(path: Path, write: Callable[[Path], object], /) -> None:
+    """Let `write` fill a file of the same suffix elsewhere, then move it to `path` in one step."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".specdesc-") as folder:
+        finished = Path(folder) / path.name
+        write(finished)
+        os.replace(finished, path)
 
 
 def finite_range(values: Array, /) -> tuple[float, float]:
@@ -54,3 +49,27 @@ def finite_range(values: Array, /) -> tuple[float, float]:
 def orthonormal(block: Array, /) -> Array:
     """Return an orthonormal basis of the columns of a host matrix."""
     return numpy.linalg.qr(block)[0]
+
+
+def read_npy(path: Path, /) -> Array:
+    """Read one array; a file that would run code when read is refused."""
+    return numpy.load(path, allow_pickle=False)
+
+
+def read_csv(path: Path, /) -> Array:
+    """Read a comma-separated matrix; an empty field and ``nan`` are missing entries."""
+    text = path.read_text(encoding="utf-8").splitlines()
+    rows = [
+        [float(field) if field.strip() else numpy.nan for field in line.split(",")]
+        for line in text
+        if line.strip()
+    ]
+    return numpy.asarray(rows)
+
+
+def write_matrix(path: Path, values: Array, /) -> None:
+    """Write a matrix as ``.npy``, or as ``.csv`` with digits that read back the same."""
+    if path.suffix == ".csv":
+        write_atomically(path, lambda file: numpy.savetxt(file, values, delimiter=",", fmt="%r"))
+    else:
+        write_atomically(path, lambda file: numpy.save(file, values))

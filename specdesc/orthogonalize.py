@@ -189,7 +189,7 @@ def _resolve(method: Method, x: Array, tol: float | None, backend: Backend) -> M
 def _empty(x: Array, backend: Backend) -> Orthogonalization:
     xp, batch = backend.xp, tuple(x.shape[:-2])
     counts = xp.zeros(batch, dtype=xp.int32, device=backend.device(x))
-    error = zeros(batch, x, backend=backend, real=True)
+    error = zeros(batch, working(xp, x), backend=backend, real=True)
     return Orthogonalization(zeros(x.shape, x, backend=backend), error, counts, counts, counts + 3)
 
 

@@ -63,7 +63,8 @@ class Zero:
         """Return 0 for every matrix, NaN where it is not finite."""
         backend = enter("prox.Zero", x)
         ok = backend.xp.all(backend.xp.all(backend.xp.isfinite(x), axis=-1), axis=-1)
-        none = zeros(tuple(x.shape[:-2]), x, backend=backend, real=True)
+        like = working(backend.xp, x)
+        none = zeros(tuple(x.shape[:-2]), like, backend=backend, real=True)
         return restore(none, ok, backend=backend)
 
     def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
@@ -253,7 +254,7 @@ class _Spectrum:
         if 0 in x.shape:
             u = zeros((*batch, x.shape[-2], k), x, backend=backend)
             vh = zeros((*batch, k, x.shape[-1]), x, backend=backend)
-            s = zeros((*batch, k), x, backend=backend, real=True)
+            s = zeros((*batch, k), balanced.matrix, backend=backend, real=True)
             return cls(x, balanced.finite, u, s, vh, backend)
         u, s, vh = thin_svd(balanced.matrix, xp=xp)
         return cls(x, balanced.finite, u, s * balanced.scale[..., 0], vh, backend)

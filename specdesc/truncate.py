@@ -244,6 +244,8 @@ def kept_pairs(s: Array, x: Array, /, *, backend: Backend) -> Array:
 
     NaN counts as kept, so that a non-finite matrix gives a step of NaN.
     """
+    if 0 in s.shape:  # a slice beyond the end is not in the standard
+        return backend.xp.zeros(s.shape, dtype=backend.xp.bool, device=backend.device(x))
     return ~(s <= max(x.shape[-2:]) * eps(backend.xp, x.dtype) * s[..., :1])
 
 
@@ -385,13 +387,14 @@ def _finish(
 def _empty(x: Array, rank: int, backend: Backend) -> TruncatedSVD:
     m, n, batch = x.shape[-2], x.shape[-1], tuple(x.shape[:-2])
     k = min(rank, m, n)
-    none = zeros(batch, x, backend=backend, real=True)
+    like = working(backend.xp, x)
+    none = zeros(batch, like, backend=backend, real=True)
     return TruncatedSVD(
         U=zeros((*batch, m, k), x, backend=backend),
-        S=zeros((*batch, k), x, backend=backend, real=True),
+        S=zeros((*batch, k), like, backend=backend, real=True),
         Vh=zeros((*batch, k, n), x, backend=backend),
         value=none,
         gap=none,
         estimate=none,
-        start=zeros((*batch, n, subspace.width(rank, x.shape)), x, backend=backend),
+        start=zeros((*batch, n, subspace.width(rank, x.shape)), like, backend=backend),
     )

@@ -58,12 +58,13 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
     if 0 in x.shape:  # there is no largest entry of nothing, on any backend
         one = zeros((*x.shape[:-2], 1, 1), x, backend=backend, real=True) + 1
         return Balanced(x, one, one > 0)
-    finite = xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
-    x = xp.where(finite, x, scalar(backend, 0.0, x))
     # The larger of the two parts of a complex entry is its size within a factor of sqrt(2), and
-    # unlike abs it cannot overflow.
+    # unlike abs it cannot overflow. The largest of all carries every NaN and inf.
     sizes = xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x))) if _has_parts(xp, x) else xp.abs(x)
     largest = xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
+    finite = xp.isfinite(largest)
+    x = xp.where(finite, x, scalar(backend, 0.0, x))
+    largest = xp.where(finite, largest, scalar(backend, 0.0, largest))
     tiny = scalar(backend, smallest_normal(xp, x.dtype), largest)
     exponent = xp.floor(xp.log2(xp.maximum(largest, tiny)))
     exponent = xp.where(largest > 0, exponent, xp.zeros_like(exponent))

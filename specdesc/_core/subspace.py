@@ -6,7 +6,7 @@ from specdesc import _host
 from specdesc._array import eps, real_dtype, scalar
 from specdesc._core.linalg import absolute_squares, adjoint, orthonormal, thin_svd
 from specdesc._opaque import opaque
-from specdesc._typing import Array, DType, Namespace
+from specdesc._typing import Array, Device, DType, Namespace
 from specdesc.backends import Backend
 
 #: Columns beyond the wanted rank. Ten are customary (Halko, Martinsson, Tropp); fewer cost passes.
@@ -34,10 +34,9 @@ def iterate(x: Array, block: Array, rank: int, passes: int, /, *, backend: Backe
     """Run subspace iteration with `passes` >= 1 full passes on finite, balanced matrices."""
     xp = backend.xp
     xh = adjoint(x, xp=xp)
-    v = orthonormal(block, xp=xp)
+    q = orthonormal(xp.matmul(x, block), xp=xp)
     for _ in range(passes - 1):
-        v = orthonormal(xp.matmul(xh, orthonormal(xp.matmul(x, v), xp=xp)), xp=xp)
-    q = orthonormal(xp.matmul(x, v), xp=xp)
+        q = orthonormal(xp.matmul(x, orthonormal(xp.matmul(xh, q), xp=xp)), xp=xp)
     v, r = xp.linalg.qr(xp.matmul(xh, q), mode="reduced")
     before = _ky_fan(xp.linalg.svdvals(r), rank, xp)
     q, r = xp.linalg.qr(xp.matmul(x, v), mode="reduced")
@@ -62,7 +61,7 @@ def certificate(x: Array, s: Array, rank: int, /, *, backend: Backend) -> Array:
     8 eps ||X||_F² covers what the products in the dtype of `x` have lost.
     """
     xp = backend.xp
-    wide = _widest(xp, x.dtype)
+    wide = _widest(xp, x.dtype, backend.device(x))
     rows = xp.astype(xp.sum(absolute_squares(x, xp=xp), axis=-1), wide)
     energy = xp.sum(rows, axis=-1, keepdims=True)
     squares = xp.astype(s, wide) ** 2
@@ -120,7 +119,7 @@ def _device_block(shape: tuple[int, ...], seed: int, like: Array, backend: Backe
         values, dtype=real_dtype(backend.xp, like.dtype), device=backend.device(like)
     )
     # Columns of length about 1 weigh as much as the orthonormal ones that they join.
-    return backend.xp.astype(block, like.dtype) * scalar(backend, shape[0] ** -0.5, like)
+    return backend.xp.astype(block, like.dtype) * scalar(backend, max(1, shape[0]) ** -0.5, like)
 
 
 def _ky_fan(s: Array, rank: int, xp: Namespace) -> Array:
@@ -128,7 +127,7 @@ def _ky_fan(s: Array, rank: int, xp: Namespace) -> Array:
 
 
 @opaque
-def _widest(xp: Namespace, dtype: DType) -> DType:
-    """Return float64 where the library makes it, else the real dtype of `dtype`."""
-    made = xp.__array_namespace_info__().dtypes(kind="real floating")
+def _widest(xp: Namespace, dtype: DType, device: Device) -> DType:
+    """Return float64 where the library makes it on this device, else the real dtype of `dtype`."""
+    made = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
     return made.get("float64", real_dtype(xp, dtype))

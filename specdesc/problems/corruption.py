@@ -4,7 +4,15 @@ from specdesc import _host
 from specdesc._typing import Array
 
 
-def corrupt(clean: Array, /, *, share: float, noise: float, seed: int = 0) -> Array:
+def corrupt(
+    clean: Array,
+    /,
+    *,
+    share: float,
+    noise: float,
+    seed: int = 0,
+    limits: tuple[float, float] | None = None,
+) -> Array:
     """Replace a share of the entries by the ends of the range, and add noise to all others.
 
     Parameters
@@ -12,12 +20,14 @@ def corrupt(clean: Array, /, *, share: float, noise: float, seed: int = 0) -> Ar
     clean : NumPy array, shape (..., m, n)
         Real. On the host, before it goes to any backend, so that all solve one problem.
     share : float
-        Of the entries to be replaced, in [0, 1): each becomes, by a coin, the smallest or the
-        largest entry of `clean` (salt and pepper).
+        Of the entries to be replaced, in [0, 1): each becomes, by a coin, one of the two limits
+        (salt and pepper).
     noise : float
-        Standard deviation of the Gaussian noise, in units of that range.
+        Standard deviation of the Gaussian noise, in units of the distance of the limits.
     seed : int
         The same seed destroys the same entries.
+    limits : pair of float, optional
+        The smallest and the largest entry of `clean` by default; (0, 1) for a photograph.
 
     Returns
     -------
@@ -35,7 +45,7 @@ def corrupt(clean: Array, /, *, share: float, noise: float, seed: int = 0) -> Ar
     if not 0.0 <= noise < float("inf"):
         msg = f"noise must be a finite number of at least 0, got {noise!r}"
         raise ValueError(msg)
-    low, high = _host.finite_range(clean)
+    low, high = limits or _host.finite_range(clean)
     random = _host.generator(seed)
     data = clean + noise * (high - low) * random.standard_normal(clean.shape)
     hit = (random.random(clean.shape) < share) & (clean == clean)

@@ -80,6 +80,8 @@ class RobustRecovery:
             check_same_shape(data, mask, "data", "mask")
             present = present & mask
         data = xp.where(present, data, xp.zeros_like(data))
+        if backend.may_branch(data) and bool(xp.all(present)):
+            present = None  # nothing to mask, and no pass over memory for it
         size = data.shape[-2] * data.shape[-1]
         return cls(Entries(present, backend, size), data, truth, backend)
 
@@ -148,7 +150,8 @@ class RobustRecovery:
             return self.backend.xp.zeros(
                 shape, dtype=self.observed.dtype, device=self.backend.device(self.observed)
             )
-        median = _medians(self.observed, self.observation.mask, self.backend)  # type: ignore[attr-defined]
+        seen = self.observation.apply(self.backend.xp.ones_like(self.observed)) != 0
+        median = _medians(self.observed, seen, self.backend)
         return self.backend.xp.zeros_like(self.observed) + median
 
     def geometric_steps(self, rank: int, steps: int, /) -> schedules.Schedule:

@@ -1,0 +1,69 @@
+# Every target sets itself up in .venv and is safe to repeat. Needs Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# One thread a test process: two of them share two cores.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.PHONY: demo test test-slow test-gpu test-wheel doctest lint bench docs clean
+
+demo: .venv/demo
+	mkdir -p out
+	$(BIN)/python -c "from skimage import data, io; io.imsave('out/brick.png', data.brick())"
+	$(BIN)/specdesc recover out/brick.png --corrupt 0.2 --noise 0.02 \
+	  --backend numpy --backend torch --out out
+
+test: .venv/test
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+test-slow: .venv/test
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "slow and not gpu"
+
+test-gpu: .venv/test
+	$(BIN)/python -m pytest -m gpu
+
+test-wheel: .venv/test
+	$(BIN)/python -m pytest -m wheel
+
+doctest: .venv/test
+	$(BIN)/python -m pytest --doctest-modules specdesc
+
+lint: .venv/test .venv/lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate_support.py --check
+
+bench: .venv/test .venv/bench
+	$(BIN)/asv check --python=same --config benchmarks/asv.conf.json
+	$(BIN)/asv run --python=same --quick --show-stderr --config benchmarks/asv.conf.json
+
+docs: .venv/docs
+	$(BIN)/sphinx-build -E -W -q docs docs/_build/html
+
+clean:
+	rm -rf .venv .asv build dist out docs/_build *.egg-info
+
+.venv/pip:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'needs Python 3.11 or newer')"
+	$(PYTHON) -m venv .venv
+	$(PIP) --upgrade "pip>=25.1"
+	touch $@
+
+# The list of leaves is fixed when the package is installed, hence the dependency.
+.venv/demo: pyproject.toml constraints.txt | .venv/pip
+	$(PIP) --editable ".[demo,torch]"
+	touch $@
+
+.venv/test: .venv/demo
+	$(PIP) --group test
+	touch $@
+
+.venv/lint .venv/bench: .venv/%: .venv/demo
+	$(PIP) --group $*
+	touch $@
+
+.venv/docs: .venv/demo
+	$(PIP) --group docs
+	touch $@

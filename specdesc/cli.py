@@ -1,0 +1,173 @@
+"""The command line: ``specdesc recover`` and ``specdesc info``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from specdesc import backends
+from specdesc._extras import MissingExtra
+from specdesc.backends import BackendUnavailable
+from specdesc.recover import Options, recover
+from specdesc.recover.errors import UsageError
+from specdesc.recover.methods import DESCENTS
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers a wrong word with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 2 for a wrong input, in one line."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except (UsageError, MissingExtra, BackendUnavailable, OSError, NotImplementedError) as error:
+        print(f"specdesc: error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="specdesc", description=__import__("specdesc").__doc__)
+    parser.add_argument("--version", action="version", version=version("specdesc"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_recover(commands.add_parser("recover", help="recover a destroyed picture or matrix"))
+    info = commands.add_parser("info", help="show which backends are there and what they can do")
+    info.set_defaults(run=lambda _: print(describe_backends()))  # noqa: T201
+    return parser
+
+
+def _add_recover(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        type=Path,
+        metavar="PICTURE",
+        help="picture, .npy or .csv; NaN marks a missing entry",
+    )
+    parser.add_argument(
+        "--corrupt",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="first replace this share of the entries by black or white",
+    )
+    parser.add_argument(
+        "--noise",
+        type=_non_negative,
+        default=0.0,
+        metavar="SD",
+        help="and add Gaussian noise of this standard deviation, relative to the range",
+    )
+    parser.add_argument("--rank", type=int, help="rank of the result (default: estimated)")
+    parser.add_argument(
+        "--method",
+        choices=tuple(DESCENTS),
+        default="truncated",
+        help="descent to run beside the baselines (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backend",
+        action="append",
+        metavar="NAME",
+        help="may be given several times; 'all' takes every one (default: numpy)",
+    )
+    parser.add_argument("--device", help="device of the backend, such as cuda:0")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        help="default: float32 for pictures, that of a matrix",
+    )
+    parser.add_argument("--steps", type=_positive, default=300, help="default: %(default)s")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of what is destroyed (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("specdesc-out"),
+        metavar="FOLDER",
+        help="where to write (default: %(default)s)",
+    )
+    parser.set_defaults(run=_recover)
+
+
+def _recover(chosen: argparse.Namespace) -> None:
+    recover(
+        Options(
+            path=chosen.path,
+            share=chosen.corrupt,
+            noise=chosen.noise,
+            rank=chosen.rank,
+            method=chosen.method,
+            backends=tuple(dict.fromkeys(chosen.backend or ["numpy"])),
+            device=chosen.device,
+            dtype=chosen.dtype,
+            steps=chosen.steps,
+            seed=chosen.seed,
+            out=chosen.out,
+        )
+    )
+
+
+def describe_backends() -> str:
+    """Return what ``specdesc info`` prints."""
+    return "\n".join(
+        [f"specdesc {version('specdesc')}", *(_describe(name) for name in backends.registered())]
+    )
+
+
+def _describe(name: str) -> str:
+    try:
+        leaf = backends.load(name)
+    except BackendUnavailable as error:
+        return f"\n{name}: not available\n  {error}"
+    table = leaf.capabilities
+    lines = [
+        f"\n{name} {version(table.distribution)}",
+        f"  devices: {', '.join(leaf.devices())}",
+        f"  dtypes: {', '.join(table.dtypes)}",
+        f"  looks at values: {table.branches}",
+        f"  functions: {'all but those below' if table.unsupported else 'all'}",
+    ]
+    lines += [f"    {function}: {reason}" for function, reason in table.unsupported.items()]
+    lines += [f"  not traced: {what}: {why}" for what, why in table.untraced.items()]
+    lines += [f"  unverified: {what}" for what in table.unverified]
+    return "\n".join(lines)
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0.0 <= value < 1.0:
+        msg = f"must lie in [0, 1), got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _non_negative(text: str) -> float:
+    value = _number(text)
+    if not 0.0 <= value < float("inf"):
+        msg = f"must be a number of at least 0, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        msg = f"must be a whole number of at least 1, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"must be a number, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
