@@ -28,6 +28,7 @@ test-wheel: .venv/test
 
 doctest: .venv/test
 	$(BIN)/python -m pytest --doctest-modules specdesc
+	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md
 
 lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .
@@ -36,8 +37,8 @@ lint: .venv/test .venv/lint
 	$(BIN)/python docs/generate_support.py --check
 
 bench: .venv/test .venv/bench
-	$(BIN)/asv check --python=same --config benchmarks/asv.conf.json
-	$(BIN)/asv run --python=same --quick --show-stderr --config benchmarks/asv.conf.json
+	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
+	$(ONE_THREAD) $(BIN)/asv run --python=same --quick --config benchmarks/asv.conf.json
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html

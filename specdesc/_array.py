@@ -115,6 +115,13 @@ def check_rank(rank: int, x: Array, /) -> None:
         raise ValueError(msg)
 
 
+def check_positive_rank(rank: int, /) -> None:
+    """Raise `ValueError` unless `rank` is an integer of at least 1."""
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        msg = f"rank must be an integer of at least 1, got {rank!r}"
+        raise ValueError(msg)
+
+
 def check_fraction(value: float | None, name: str, /) -> None:
     """Raise `ValueError` unless `value` is None or lies inside (0, 1)."""
     if value is not None and not 0.0 < value < 1.0:

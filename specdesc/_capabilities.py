@@ -36,16 +36,16 @@ class Capabilities:
     untraced: Mapping[str, str] = field(default_factory=dict)
     unverified: tuple[str, ...] = ()
 
-
-def read(package: str, /) -> Capabilities:
-    """Read the table that lies beside the leaf `package`."""
-    table = tomllib.loads((files(package) / "capabilities.toml").read_text(encoding="utf-8"))
-    return Capabilities(
-        distribution=table["distribution"],
-        minimum=table["minimum"],
-        dtypes=tuple(table["dtypes"]),
-        branches=table["branches"],
-        unsupported=table.get("unsupported", {}),
-        untraced=table.get("untraced", {}),
-        unverified=tuple(table.get("unverified", ())),
-    )
+    @classmethod
+    def read(cls, package: str, /) -> "Capabilities":
+        """Read the table ``capabilities.toml`` that lies beside the leaf `package`."""
+        table = tomllib.loads((files(package) / "capabilities.toml").read_text(encoding="utf-8"))
+        return cls(
+            distribution=table["distribution"],
+            minimum=table["minimum"],
+            dtypes=tuple(table["dtypes"]),
+            branches=table["branches"],
+            unsupported=table.get("unsupported", {}),
+            untraced=table.get("untraced", {}),
+            unverified=tuple(table.get("unverified", ())),
+        )

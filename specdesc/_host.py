@@ -70,6 +70,6 @@ def read_csv(path: Path, /) -> Array:
 def write_matrix(path: Path, values: Array, /) -> None:
     """Write a matrix as ``.npy``, or as ``.csv`` with digits that read back the same."""
     if path.suffix == ".csv":
-        write_atomically(path, lambda file: numpy.savetxt(file, values, delimiter=",", fmt="%r"))
+        write_atomically(path, lambda file: numpy.savetxt(file, values, delimiter=",", fmt="%.17g"))
     else:
         write_atomically(path, lambda file: numpy.save(file, values))

@@ -15,8 +15,8 @@ bit; whatever `prox` returns is feasible in that sense.
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
-from specdesc._array import check_rank, enter, eps, real_dtype, working
-from specdesc._core.linalg import balance, per_batch, restore, thin_svd, zeros
+from specdesc._array import check_positive_rank, check_rank, enter, eps, real_dtype, working
+from specdesc._core.linalg import all_finite, balance, per_batch, restore, thin_svd, zeros
 from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.truncate import initial_start, truncated_svd
@@ -62,7 +62,7 @@ class Zero:
     def value(self, x: Array, /) -> Array:
         """Return 0 for every matrix, NaN where it is not finite."""
         backend = enter("prox.Zero", x)
-        ok = backend.xp.all(backend.xp.all(backend.xp.isfinite(x), axis=-1), axis=-1)
+        ok = per_batch(all_finite(x, xp=backend.xp))
         like = working(backend.xp, x)
         none = zeros(tuple(x.shape[:-2]), like, backend=backend, real=True)
         return restore(none, ok, backend=backend)
@@ -71,9 +71,7 @@ class Zero:
         """Return a copy of `y`; a matrix that is not finite becomes NaN."""
         backend = enter("prox.Zero", y)
         _step_of(step, y, backend)
-        xp = backend.xp
-        ok = xp.all(xp.all(xp.isfinite(y), axis=-1, keepdims=True), axis=-2, keepdims=True)
-        return restore(y, ok, backend=backend)
+        return restore(y, all_finite(y, xp=backend.xp), backend=backend)
 
 
 @dataclass(frozen=True)
@@ -190,9 +188,7 @@ class Rank:
     is_convex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.rank, bool) or not isinstance(self.rank, int) or self.rank < 1:
-            msg = f"rank must be an integer of at least 1, got {self.rank!r}"
-            raise ValueError(msg)
+        check_positive_rank(self.rank)
 
     def value(self, x: Array, /) -> Array:
         """Return 0 for matrices of this rank and inf for others."""

@@ -8,7 +8,7 @@ result is a number or an array of the batch shape. Rules accept a plain number f
 from collections.abc import Callable
 
 from specdesc._array import enter, working
-from specdesc._core.linalg import balance, frobenius, per_batch
+from specdesc._core.linalg import balance, frobenius, per_batch, restore
 from specdesc._typing import Array
 
 __all__ = ["Schedule", "constant", "frank_wolfe", "geometric", "polyak"]
@@ -114,4 +114,5 @@ def _over_norm(excess: Array, grad: Array) -> Array:
     xp = backend.xp
     balanced = balance(working(xp, grad), backend=backend)
     norm = per_batch(frobenius(balanced.matrix, xp=xp) * balanced.scale)
-    return xp.where(norm > 0, excess / xp.where(norm > 0, norm, xp.ones_like(norm)), 0 * norm)
+    length = xp.where(norm > 0, excess / xp.where(norm > 0, norm, xp.ones_like(norm)), 0 * norm)
+    return restore(length, per_batch(balanced.finite), backend=backend)

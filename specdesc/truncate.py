@@ -138,8 +138,8 @@ def truncated_svd(
     the energy of the singular values beyond the block, so on a heavy tail it stays large while
     ``estimate`` says how close the value is.
 
-    A pass costs 4 m n b flops with b = rank + 10, plus O((m + n) b²). Blocks wider than a quarter
-    of the short side go to the dense SVD at once.
+    With b = rank + 10 a warm call takes 8 m n b flops and a cold one 12 m n b, plus O((m + n) b²).
+    Blocks wider than a quarter of the short side go to the dense SVD at once.
 
     References
     ----------
@@ -198,8 +198,8 @@ def truncated_spectral_step(
 
     Parameters
     ----------
-    x, rank, tol, start, seed, full_output
-        As in `truncated_svd`.
+    x, rank, tol, start, seed, full_output : as there
+        See `truncated_svd`.
 
     Returns
     -------

@@ -6,9 +6,8 @@ from types import MappingProxyType
 import array_api_compat.cupy
 
 import cupy
-from specdesc import _capabilities
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend
+from specdesc.backends import Backend, Capabilities
 
 from . import kernels
 
@@ -18,7 +17,7 @@ class CuPyBackend(Backend):
 
     name = "cupy"
     xp = array_api_compat.cupy
-    capabilities = _capabilities.read(__name__)
+    capabilities = Capabilities.read(__name__)
     kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
 
     def owns(self, kind: type, /) -> bool:

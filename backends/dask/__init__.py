@@ -3,9 +3,8 @@
 import array_api_compat.dask.array
 
 import dask.array
-from specdesc import _capabilities
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend
+from specdesc.backends import Backend, Capabilities
 
 
 class DaskBackend(Backend):
@@ -13,7 +12,7 @@ class DaskBackend(Backend):
 
     name = "dask"
     xp = array_api_compat.dask.array
-    capabilities = _capabilities.read(__name__)
+    capabilities = Capabilities.read(__name__)
 
     def owns(self, kind: type, /) -> bool:
         """Claim dask arrays."""

@@ -3,9 +3,8 @@
 import array_api_compat
 
 import jax
-from specdesc import _capabilities
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend
+from specdesc.backends import Backend, Capabilities
 
 
 class JaxBackend(Backend):
@@ -13,7 +12,7 @@ class JaxBackend(Backend):
 
     name = "jax"
     xp = jax.numpy
-    capabilities = _capabilities.read(__name__)
+    capabilities = Capabilities.read(__name__)
 
     def owns(self, kind: type, /) -> bool:
         """Claim concrete arrays and tracers."""

@@ -5,9 +5,8 @@ from types import MappingProxyType
 import array_api_compat.numpy
 
 import numpy
-from specdesc import _capabilities
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend
+from specdesc.backends import Backend, Capabilities
 
 from . import kernels
 
@@ -17,7 +16,7 @@ class NumPyBackend(Backend):
 
     name = "numpy"
     xp = array_api_compat.numpy
-    capabilities = _capabilities.read(__name__)
+    capabilities = Capabilities.read(__name__)
     kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
 
     def owns(self, kind: type, /) -> bool:

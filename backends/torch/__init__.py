@@ -5,9 +5,8 @@ from types import MappingProxyType
 import array_api_compat.torch
 
 import torch
-from specdesc import _capabilities
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend
+from specdesc.backends import Backend, Capabilities
 
 from . import kernels
 
@@ -17,7 +16,7 @@ class TorchBackend(Backend):
 
     name = "torch"
     xp = array_api_compat.torch
-    capabilities = _capabilities.read(__name__)
+    capabilities = Capabilities.read(__name__)
     kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
 
     def owns(self, kind: type, /) -> bool:

@@ -58,13 +58,12 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
     if 0 in x.shape:  # there is no largest entry of nothing, on any backend
         one = zeros((*x.shape[:-2], 1, 1), x, backend=backend, real=True) + 1
         return Balanced(x, one, one > 0)
+    finite = all_finite(x, xp=xp)
+    x = xp.where(finite, x, scalar(backend, 0.0, x))
     # The larger of the two parts of a complex entry is its size within a factor of sqrt(2), and
-    # unlike abs it cannot overflow. The largest of all carries every NaN and inf.
+    # unlike abs it cannot overflow.
     sizes = xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x))) if _has_parts(xp, x) else xp.abs(x)
     largest = xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
-    finite = xp.isfinite(largest)
-    x = xp.where(finite, x, scalar(backend, 0.0, x))
-    largest = xp.where(finite, largest, scalar(backend, 0.0, largest))
     tiny = scalar(backend, smallest_normal(xp, x.dtype), largest)
     exponent = xp.floor(xp.log2(xp.maximum(largest, tiny)))
     exponent = xp.where(largest > 0, exponent, xp.zeros_like(exponent))
@@ -75,6 +74,14 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
     first, second = xp.pow(two, half), xp.pow(two, exponent - half)
     matrix = x / xp.astype(first, x.dtype) / xp.astype(second, x.dtype)
     return Balanced(matrix, first * second, finite)
+
+
+def all_finite(x: Array, /, *, xp: Namespace) -> Array:
+    """Say which matrices have neither a NaN nor an inf, with the two axes kept as (1, 1).
+
+    Asked of every entry: the largest one does not tell, as XLA's maximum on a CPU may drop a NaN.
+    """
+    return xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
 
 
 def restore(y: Array, finite: Array, /, *, backend: Backend) -> Array:

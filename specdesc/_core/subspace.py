@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from specdesc import _host
 from specdesc._array import eps, real_dtype, scalar
-from specdesc._core.linalg import absolute_squares, adjoint, orthonormal, thin_svd
+from specdesc._core.linalg import absolute_squares, adjoint, all_finite, orthonormal, thin_svd
 from specdesc._opaque import opaque
 from specdesc._typing import Array, Device, DType, Namespace
 from specdesc.backends import Backend
@@ -108,7 +108,7 @@ def refresh(start: Array, seed: int, /, *, backend: Backend) -> Array:
     cold = _device_block(tuple(start.shape[-2:]), seed, start, backend)
     cold = xp.broadcast_to(cold, start.shape)
     # A block that a NaN has reached would hand it on to every later step.
-    ok = xp.all(xp.all(xp.isfinite(start), axis=-1, keepdims=True), axis=-2, keepdims=True)
+    ok = all_finite(start, xp=xp)
     warm = xp.concat([start[..., :kept], cold[..., kept:]], axis=-1)
     return xp.where(ok, warm, cold)
 

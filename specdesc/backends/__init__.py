@@ -20,7 +20,7 @@ from specdesc._capabilities import Capabilities
 from specdesc._opaque import opaque
 from specdesc._typing import Array, Device, Namespace
 
-__all__ = ["Backend", "BackendUnavailable", "available", "load", "registered"]
+__all__ = ["Backend", "BackendUnavailable", "Capabilities", "available", "load", "registered"]
 
 GROUP = "specdesc.backends"
 

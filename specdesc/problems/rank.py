@@ -44,7 +44,8 @@ def estimate_rank(problem: RobustRecovery, /) -> int:
     -----
     Derived: the threshold of Gavish and Donoho (arXiv:1305.5870) on robust pseudo-data. On
     photographs with a fifth of the pixels destroyed the recovery at this rank was within 1.3 dB of
-    the one at the best rank, and close to it on most. Reads values: not for tracing.
+    the one at the best rank, and close to it on most. Where there is next to no noise the
+    short fits end above it, and a few too many are counted. Reads values: not for tracing.
     """
     if not isinstance(problem.observation, Entries):
         msg = "estimate_rank needs a problem made by RobustRecovery.from_entries"

@@ -1,6 +1,7 @@
 """Pictures and matrices: read from files, checked, and written back as what they were."""
 
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 from specdesc import _extras, _host
@@ -82,7 +83,8 @@ def as_picture(values: Array, /) -> Array:
 
 def _read_picture(path: Path) -> Array:
     io = _extras.require("skimage.io", "demo")
-    pixels = io.imread(path)
+    # From memory: the reader leaves a file open where it cannot make sense of it.
+    pixels = io.imread(BytesIO(path.read_bytes()))
     if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
         pixels = pixels[..., :3].transpose(2, 0, 1)  # transparency is not recovered
     if pixels.ndim not in (2, 3) or pixels.dtype.kind != "u":

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from specdesc._array import check_rank
+from specdesc._array import check_fraction, check_positive_rank
 from specdesc._typing import Array
 from specdesc.prox import Function
 from specdesc.rules import rule
@@ -32,8 +32,8 @@ class TruncatedSpectralDescent:
 
     Notes
     -----
-    The state carries the block of the last step, so that a step costs one pass of
-    4 m n (k + 10) flops where the subgradient moves little. The method, its linear convergence on
+    The state carries the block of the last step, so that a step costs
+    8 m n (k + 10) flops where the subgradient moves little. The method, its linear convergence on
     sharp problems and its link to Frank-Wolfe: arXiv:2605.26977 (abstract); that the step and not
     the iterate is truncated is our reading of it.
     """
@@ -46,10 +46,11 @@ class TruncatedSpectralDescent:
 
     def __post_init__(self) -> None:
         rule.check_rule(self.step, self.weight_decay)
+        check_positive_rank(self.rank)
+        check_fraction(self.tol, "tol")
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
-        check_rank(self.rank, x)
         return {**rule.initial_state(x, self.g), "start": initial_start(x, self.rank)}
 
     def update(

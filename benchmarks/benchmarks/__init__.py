@@ -1,0 +1,1 @@
+"""Benchmarks of specdesc, run by asv."""

@@ -1,0 +1,51 @@
+"""Configuration of the documentation: ``sphinx-build -E -W docs docs/_build/html``."""
+
+import re
+import tomllib
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+project = "specdesc"
+author = "The specdesc developers"
+project_copyright = "The specdesc developers"
+version = release = installed_version("specdesc")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "myst_parser", "numpydoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"specdesc {release}"
+
+myst_enable_extensions = ["deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+default_role = "code"
+add_module_names = False
+autosummary_generate = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+
+# "all" with the checks that are left out. The list in pyproject.toml is for `numpydoc lint`; a
+# rendered page leaves out more: methods whose one line says all (PR01, RT01), arguments that are
+# described at another function (PR04), and texts that begin with a formula (PR08, SS02).
+_pyproject = Path(__file__).parent.parent / "pyproject.toml"
+_tools = tomllib.loads(_pyproject.read_text(encoding="utf-8"))["tool"]
+numpydoc_validation_checks = {
+    *_tools["numpydoc_validation"]["checks"],
+    *("PR01", "PR04", "PR08", "RT01", "SS02"),
+}
+
+
+def _escape_bars(app, what, name, obj, options, lines):
+    """Docstrings write |x| and ||x|| for norms, which reStructuredText reads as substitutions."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = re.split(r"(``[^`]*``)", line)
+            lines[number] = "".join(
+                part if part.startswith("``") else part.replace("|", r"\|") for part in parts
+            )
+
+
+def setup(app):
+    # After numpydoc, which parses the docstring as it was written.
+    app.connect("autodoc-process-docstring", _escape_bars, priority=900)

@@ -1,0 +1,143 @@
+"""Write support.md from the capability tables of the leaves.
+
+Run ``python docs/generate_support.py`` after a change of a table, or with ``--check`` to only say
+(exit code 1) that the committed page is not what the tables give.
+"""
+
+import argparse
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "support.md"
+
+HEAD = """\
+# What runs where
+
+This page is generated from the files `backends/*/capabilities.toml` by
+`docs/generate_support.py`. The functions read the same tables: what they declare as unsupported
+raises `NotImplementedError` with the reason given here. `specdesc info` prints the tables for the
+libraries that are installed.
+
+A library without a leaf that follows the Array API standard with its `linalg` extension, such as
+array-api-strict, runs on the code that all libraries share.
+
+## Libraries
+"""
+
+FUNCTIONS = """
+## Functions
+
+A name in brackets is a method of the function. "yes" means eager and traced where the library has
+a tracer.
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare, do not write")
+    page = render()
+    if not parser.parse_args().check:
+        PAGE.write_text(page, encoding="utf-8")
+        return 0
+    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
+        return 0
+    sys.stderr.write("docs/support.md is out of date: run python docs/generate_support.py\n")
+    return 1
+
+
+def render():
+    """Return the page."""
+    tables = {
+        path.parent.name: tomllib.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "backends").glob("*/capabilities.toml"))
+    }
+    return "\n".join(
+        [
+            HEAD,
+            _libraries(tables),
+            FUNCTIONS,
+            _functions(tables),
+            *_reasons(tables, "unsupported", "Not supported"),
+            *_reasons(tables, "untraced", "Not traced"),
+            *_unverified(tables),
+        ]
+    )
+
+
+def _libraries(tables):
+    rows = [
+        (
+            name,
+            f"{table['distribution']} {table['minimum']}",
+            ", ".join(table["dtypes"]),
+            table["branches"],
+        )
+        for name, table in tables.items()
+    ]
+    return _table(("backend", "at least", "dtypes", "may look at values"), rows)
+
+
+def _functions(tables):
+    declared = {
+        function
+        for table in tables.values()
+        for kind in ("unsupported", "untraced")
+        for function in table.get(kind, {})
+    }
+    rows = [
+        (f"`{function}`", *(_cell(function, table) for table in tables.values()))
+        for function in sorted(_entered() | declared, key=str.lower)
+    ]
+    return _table(("function", *tables), rows)
+
+
+def _cell(function, table):
+    if function in table.get("unsupported", {}):
+        return "no"
+    return "eager only" if function in table.get("untraced", {}) else "yes"
+
+
+def _entered():
+    """Collect the names under which public functions look themselves up: ``enter("polar", x)``."""
+    names = set()
+    for path in (ROOT / "specdesc").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "enter"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                names.add(node.args[0].value)
+    return names
+
+
+def _reasons(tables, kind, title):
+    listed = [
+        f"- {name}, `{function}`: {reason}"
+        for name, table in tables.items()
+        for function, reason in table.get(kind, {}).items()
+    ]
+    return [f"\n## {title}\n", *listed] if listed else []
+
+
+def _unverified(tables):
+    listed = [
+        f"- {name}: {what}"
+        for name, table in tables.items()
+        for what in table.get("unverified", [])
+    ]
+    title = "\n## Written but not verified on the hardware\n"
+    return [title, *listed, ""] if listed else [""]
+
+
+def _table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
