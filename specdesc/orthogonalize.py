@@ -1,5 +1,6 @@
 """Functions of the singular values: the polar factor, and exact spectral maps."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args, overload
 
@@ -16,6 +17,7 @@ from specdesc._core.linalg import (
     thin_svd,
     zeros,
 )
+from specdesc._core.polynomial import Iterate
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
@@ -97,7 +99,8 @@ def orthogonalize(
     """Return U Vᴴ of the thin singular value decomposition x = U S Vᴴ.
 
     With t_i = Re(u_iᴴ Q v_i) of the result Q: |1 - t_i| <= `tol` for every s_i >= `floor` s_1, and
-    -c eps <= t_i <= 1 + `tol` below. A zero matrix gives zero.
+    -c eps <= t_i <= 1 + `tol` below, where c is the rounding term of the notes. A zero matrix gives
+    zero.
 
     Parameters
     ----------
@@ -270,13 +273,10 @@ def _by_polynomial(
     if floor is None and backend.may_branch(x):
         steps = minimax.polar_express_steps(eps(backend.xp, x.dtype), goal, MOST_STEPS)
         iterate = polynomial.run_until(unit, steps, goal, zero, backend=backend)
-        steps = steps[: iterate.steps]
-        measured = iterate.residual
-        return _certify(iterate.matrix, measured, None, lower, steps, backend)
+        return _certify(iterate, None, backend)
     steps = minimax.polar_express_steps(lower, goal, MOST_STEPS)
-    factor = polynomial.run(unit, steps, backend=backend)
-    measured = polynomial.residual(factor, backend=backend)
-    return _certify(factor, measured, floor, lower, steps, backend)
+    iterate = polynomial.run(unit, steps, backend=backend)
+    return _certify(iterate, _planned(steps, lower, floor, x, backend), backend)
 
 
 def _by_published(
@@ -286,37 +286,44 @@ def _by_published(
         "newton-schulz": minimax.NEWTON_SCHULZ,
         "polar-express": minimax.damped_polar_express(),
     }[method]
-    unit, _ = _normalized(x, backend)
-    factor = polynomial.run(unit, steps, backend=backend)
-    measured = polynomial.residual(factor, backend=backend)
     lower = (floor or DEFAULT_FLOOR) / x.shape[-2] ** 0.5
-    return _certify(factor, measured, floor, lower, steps, backend)
+    unit, _ = _normalized(x, backend)
+    iterate = polynomial.run(unit, steps, backend=backend)
+    return _certify(iterate, _planned(steps, lower, floor, x, backend), backend)
 
 
-def _certify(
-    factor: Array,
-    measured: Array,
-    floor: float | None,
-    lower: float,
+def _planned(
     steps: tuple[minimax.Quintic, ...],
+    lower: float,
+    floor: float | None,
+    x: Array,
     backend: Backend,
-) -> Orthogonalization:
+) -> float | None:
+    """Return what the steps promise of all values above the floor, None without a floor."""
+    if floor is None:
+        return None
+    gain = min(minimax.slope(steps), 1 / lower)
+    return minimax.bound(steps, lower) + _rounding(x, backend) * gain
+
+
+def _rounding(x: Array, backend: Backend) -> float:
+    return 2 * math.sqrt(max(x.shape[-2:])) * eps(backend.xp, x.dtype)
+
+
+def _certify(iterate: Iterate, planned: float | None, backend: Backend) -> Orthogonalization:
     """Attach the bound: the measured residual where it proves something, else the plan's.
 
     A residual below 1 says that every singular value of the factor lies within it of 1, so that
     nothing was lost below the floor. Without a floor there is no other proof.
     """
     xp = backend.xp
-    gain = minimax.slope(steps)
-    rounding = 2 * max(factor.shape[-2:]) ** 0.5 * eps(xp, factor.dtype)
-    residual = per_batch(measured)
+    factor, residual, gain = iterate.matrix, per_batch(iterate.residual), per_batch(iterate.gain)
     infinite = xp.full_like(residual, float("inf"))
-    error = xp.where(residual < 1, residual + rounding * gain, infinite)
-    if floor is not None:
-        planned = minimax.bound(steps, lower) + rounding * min(gain, 1 / lower)
+    error = xp.where(residual < 1, residual + _rounding(factor, backend) * gain, infinite)
+    if planned is not None:
         error = xp.minimum(error, xp.full_like(error, planned))
     rank = xp.astype(xp.round(per_batch(frobenius(factor, xp=xp)) ** 2), xp.int32)
-    spent = xp.full_like(rank, 3 * len(steps) + 1)
+    spent = xp.full_like(rank, 3 * iterate.steps + 1)
     return Orthogonalization(factor, error, rank, spent, xp.zeros_like(rank))
 
 

@@ -71,7 +71,8 @@ class Zero:
         """Return a copy of `y`; a matrix that is not finite becomes NaN."""
         backend = enter("prox.Zero", y)
         _step_of(step, y, backend)
-        return restore(y, all_finite(y, xp=backend.xp), backend=backend)
+        copy = backend.xp.asarray(y, copy=True)
+        return restore(copy, all_finite(y, xp=backend.xp), backend=backend)
 
 
 @dataclass(frozen=True)

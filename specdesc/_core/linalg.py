@@ -16,11 +16,10 @@ def _has_parts(xp: Namespace, x: Array) -> bool:
     return x.dtype in (xp.complex64, xp.complex128)
 
 
-def absolute_squares(x: Array, /, *, xp: Namespace) -> Array:
-    """Return abs(x)**2 in the real dtype, without the square root of `abs`."""
-    if _has_parts(xp, x):
-        return xp.real(x) ** 2 + xp.imag(x) ** 2
-    return x * x
+def row_energies(x: Array, /, *, xp: Namespace) -> Array:
+    """Return the sum of abs(x)**2 along the last axis, real, without a temporary of that size."""
+    energies = xp.vecdot(x, x, axis=-1)
+    return xp.real(energies) if _has_parts(xp, x) else energies
 
 
 def frobenius(x: Array, /, *, xp: Namespace) -> Array:
@@ -29,15 +28,11 @@ def frobenius(x: Array, /, *, xp: Namespace) -> Array:
     Summed along one axis and then the other, which bounds the rounding by (m + n) eps rather than
     m n eps. Safe from overflow only for a matrix of ordinary scale: see `balance`.
     """
-    rows = xp.sum(absolute_squares(x, xp=xp), axis=-1, keepdims=True)
-    return xp.sqrt(xp.sum(rows, axis=-2, keepdims=True))
+    return xp.sqrt(xp.sum(row_energies(x, xp=xp), axis=-1, keepdims=True))[..., None]
 
 
-def inner(x: Array, y: Array, /, *, xp: Namespace) -> Array:
-    """Return Re trace(xᴴ y) of each matrix, in the real dtype, of the batch shape."""
-    products = xp.conj(x) * y if _has_parts(xp, x) else x * y
-    real = xp.real(products) if _has_parts(xp, x) else products
-    return xp.sum(xp.sum(real, axis=-1), axis=-1)
+#: Entries of sizes between 1 / ORDINARY and ORDINARY can be squared twice, and summed, in float32.
+ORDINARY = 2.0**20
 
 
 class Balanced(NamedTuple):
@@ -51,6 +46,8 @@ class Balanced(NamedTuple):
 def balance(x: Array, /, *, backend: Backend) -> Balanced:
     """Replace non-finite matrices by zero and divide each matrix by a power of two.
 
+    A stack of ordinary size comes back as it is where that can be seen.
+
     Factorizations hide a NaN or spread it over a stack, squares overflow above 1e19 and vanish
     below 1e-19 in float32. After this, neither can happen, and `restore` puts the NaN back.
     """
@@ -58,12 +55,14 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
     if 0 in x.shape:  # there is no largest entry of nothing, on any backend
         one = zeros((*x.shape[:-2], 1, 1), x, backend=backend, real=True) + 1
         return Balanced(x, one, one > 0)
+    if backend.may_branch(x):
+        sizes = _largest(x, xp)  # carries a NaN here; XLA's maximum may drop it
+        if bool(xp.all((sizes > 1.0 / ORDINARY) & (sizes < ORDINARY))):
+            one = xp.ones_like(sizes)
+            return Balanced(x, one, one > 0)
     finite = all_finite(x, xp=xp)
     x = xp.where(finite, x, scalar(backend, 0.0, x))
-    # The larger of the two parts of a complex entry is its size within a factor of sqrt(2), and
-    # unlike abs it cannot overflow.
-    sizes = xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x))) if _has_parts(xp, x) else xp.abs(x)
-    largest = xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
+    largest = _largest(x, xp)
     tiny = scalar(backend, smallest_normal(xp, x.dtype), largest)
     exponent = xp.floor(xp.log2(xp.maximum(largest, tiny)))
     exponent = xp.where(largest > 0, exponent, xp.zeros_like(exponent))
@@ -76,6 +75,15 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
     return Balanced(matrix, first * second, finite)
 
 
+def _largest(x: Array, xp: Namespace) -> Array:
+    """Return the size of the largest entry of each matrix, within a factor of sqrt(2).
+
+    That of a complex entry is its larger part, which unlike abs cannot overflow.
+    """
+    sizes = xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x))) if _has_parts(xp, x) else xp.abs(x)
+    return xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
+
+
 def all_finite(x: Array, /, *, xp: Namespace) -> Array:
     """Say which matrices have neither a NaN nor an inf, with the two axes kept as (1, 1).
 
@@ -86,6 +94,8 @@ def all_finite(x: Array, /, *, xp: Namespace) -> Array:
 
 def restore(y: Array, finite: Array, /, *, backend: Backend) -> Array:
     """Put NaN over all of each matrix (or number, or vector) that came from non-finite input."""
+    if backend.may_branch(finite) and bool(backend.xp.all(finite)):
+        return y
     return backend.xp.where(finite, y, scalar(backend, float("nan"), y))
 
 
@@ -98,15 +108,6 @@ def thin_svd(x: Array, /, *, xp: Namespace) -> tuple[Array, Array, Array]:
     """Return ``(U, S, Vh)`` of the thin SVD of finite matrices."""
     u, s, vh = xp.linalg.svd(x, full_matrices=False)
     return u, s, vh
-
-
-def orthonormal(x: Array, /, *, xp: Namespace) -> Array:
-    """Return an orthonormal basis of the columns of tall `x`, completed where it is deficient.
-
-    Householder reflections stay orthonormal for a zero or a rank-one input; Cholesky does not.
-    """
-    q, _ = xp.linalg.qr(x, mode="reduced")
-    return q
 
 
 def identity(n: int, like: Array, /, *, backend: Backend) -> Array:

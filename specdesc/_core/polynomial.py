@@ -7,7 +7,7 @@ from specdesc._core import products
 from specdesc._core.linalg import adjoint, frobenius, identity
 from specdesc._typing import Array
 from specdesc.backends import Backend
-from specdesc.minimax import Quintic
+from specdesc.minimax import Quintic, slope
 
 
 class Iterate(NamedTuple):
@@ -15,14 +15,16 @@ class Iterate(NamedTuple):
 
     matrix: Array
     residual: Array  # (..., 1, 1): Frobenius norm of I - X Xᴴ, a bound on every |1 - s**2|
+    gain: Array  # (..., 1, 1): product of the leading coefficients that this matrix went through
     steps: int
 
 
-def run(x: Array, steps: Sequence[Quintic], /, *, backend: Backend) -> Array:
+def run(x: Array, steps: Sequence[Quintic], /, *, backend: Backend) -> Iterate:
     """Apply every step to `x`, whose singular values lie in [0, 1]."""
     for step in steps:
         x = apply(step, x, _gram(x, backend), backend=backend)
-    return x
+    residual = _distance_to_identity(_gram(x, backend), backend)
+    return Iterate(x, residual, backend.xp.full_like(residual, slope(steps)), len(steps))
 
 
 def run_until(
@@ -30,25 +32,25 @@ def run_until(
 ) -> Iterate:
     """Apply steps until every matrix is orthonormal within `tol`; needs values on the host.
 
-    The Gram matrix that the next step needs anyway tells how far the last one came. `idle` marks
-    matrices that nobody waits for, such as zeros.
+    The Gram matrix that the next step needs anyway tells how far the last one came. A matrix that
+    is done stays as it is while its neighbours go on. `idle` marks matrices that nobody waits for,
+    such as zeros.
     """
+    xp = backend.xp
     taken = 0
     gram = _gram(x, backend)
     residual = _distance_to_identity(gram, backend)
+    gain = xp.ones_like(residual)
     for step in steps:
-        if bool(backend.xp.all((residual <= tol) | idle)):
+        done = (residual <= tol) | idle
+        if bool(xp.all(done)):
             break
-        x = apply(step, x, gram, backend=backend)
+        x = xp.where(done, x, apply(step, x, gram, backend=backend))
+        gain = xp.where(done, gain, gain * step[0])
         gram = _gram(x, backend)
         residual = _distance_to_identity(gram, backend)
         taken += 1
-    return Iterate(x, residual, taken)
-
-
-def residual(x: Array, /, *, backend: Backend) -> Array:
-    """Return the Frobenius norm of I - X Xᴴ for a stack of wide matrices."""
-    return _distance_to_identity(_gram(x, backend), backend)
+    return Iterate(x, residual, gain, taken)
 
 
 def apply(step: Quintic, x: Array, gram: Array, /, *, backend: Backend) -> Array:

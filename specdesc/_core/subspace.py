@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from specdesc import _host
 from specdesc._array import eps, real_dtype, scalar
-from specdesc._core.linalg import absolute_squares, adjoint, all_finite, orthonormal, thin_svd
+from specdesc._core.linalg import adjoint, all_finite, row_energies, thin_svd
+from specdesc._core.orthonormal import qr
 from specdesc._opaque import opaque
 from specdesc._typing import Array, Device, DType, Namespace
 from specdesc.backends import Backend
@@ -34,14 +35,15 @@ def iterate(x: Array, block: Array, rank: int, passes: int, /, *, backend: Backe
     """Run subspace iteration with `passes` >= 1 full passes on finite, balanced matrices."""
     xp = backend.xp
     xh = adjoint(x, xp=xp)
-    q = orthonormal(xp.matmul(x, block), xp=xp)
+    q, _ = qr(xp.matmul(x, block), backend=backend)
     for _ in range(passes - 1):
-        q = orthonormal(xp.matmul(x, orthonormal(xp.matmul(xh, q), xp=xp)), xp=xp)
-    v, r = xp.linalg.qr(xp.matmul(xh, q), mode="reduced")
+        v, _ = qr(xp.matmul(xh, q), backend=backend)
+        q, _ = qr(xp.matmul(x, v), backend=backend)
+    v, r = qr(xp.matmul(xh, q), backend=backend)
     before = _ky_fan(xp.linalg.svdvals(r), rank, xp)
-    q, r = xp.linalg.qr(xp.matmul(x, v), mode="reduced")
+    q, r = qr(xp.matmul(x, v), backend=backend)
     last = _ky_fan(xp.linalg.svdvals(r), rank, xp)
-    p, t = xp.linalg.qr(xp.matmul(xh, q), mode="reduced")
+    p, t = qr(xp.matmul(xh, q), backend=backend)
     # Xᴴ Q = P T, so the SVD of a b by b matrix gives that of the projection Q Qᴴ X.
     left, s, right = thin_svd(adjoint(t, xp=xp), xp=xp)
     return Triplets(
@@ -62,7 +64,7 @@ def certificate(x: Array, s: Array, rank: int, /, *, backend: Backend) -> Array:
     """
     xp = backend.xp
     wide = _widest(xp, x.dtype, backend.device(x))
-    rows = xp.astype(xp.sum(absolute_squares(x, xp=xp), axis=-1), wide)
+    rows = xp.astype(row_energies(x, xp=xp), wide)
     energy = xp.sum(rows, axis=-1, keepdims=True)
     squares = xp.astype(s, wide) ** 2
     outside = energy - xp.sum(squares, axis=-1, keepdims=True)

@@ -1,6 +1,7 @@
 """Robust recovery: a low-rank matrix under gross outliers and dense noise, by the l1 loss."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from specdesc import schedules
 from specdesc._array import check_same_shape, enter, is_complex, real_dtype
@@ -127,10 +128,16 @@ class RobustRecovery:
         weight = self._weight(x)
         sizes = xp.abs(residual)
         value = self.observation.total(sizes) * weight
-        # xp.sign of a complex zero warns on NumPy: 0 / 0 comes before its mask.
-        phases = residual / xp.astype(xp.where(sizes > 0, sizes, xp.ones_like(sizes)), x.dtype)
-        signs = self.observation.adjoint(phases if is_complex(xp, x.dtype) else xp.sign(residual))
+        signs = self.observation.adjoint(self._signs(residual, sizes))
         return value, signs * xp.astype(xp.asarray(weight)[..., None, None], x.dtype)
+
+    def _signs(self, residual: Array, sizes: Array) -> Array:
+        xp = self.backend.xp
+        if not is_complex(xp, residual.dtype):
+            return xp.sign(residual)
+        # xp.sign of a complex zero warns on NumPy: 0 / 0 comes before its mask.
+        nonzero = xp.where(sizes > 0, sizes, xp.ones_like(sizes))
+        return residual / xp.astype(nonzero, residual.dtype)
 
     def error(self, x: Array, /) -> Array:
         """Return ||x - truth||_F / ||truth||_F for each matrix.
@@ -143,7 +150,11 @@ class RobustRecovery:
         if self.truth is None:
             msg = "the error needs truth=, which this problem does not have"
             raise ValueError(msg)
-        return self._norm(x - self.truth) / self._norm(self.truth)
+        return self._norm(x - self.truth) / self._size_of_truth
+
+    @cached_property
+    def _size_of_truth(self) -> Array:
+        return self._norm(self.truth)
 
     def start(self) -> Array:
         """Return where to begin: zeros, or for entries the median of each matrix everywhere.

@@ -7,7 +7,7 @@ from pathlib import Path
 from specdesc import _extras, _host
 from specdesc._typing import Array
 from specdesc.recover.data import Data, as_picture
-from specdesc.recover.methods import Outcome
+from specdesc.recover.methods import ERROR_EVERY, Outcome
 
 
 def psnr(values: Array, clean: Data, /) -> float:
@@ -67,8 +67,8 @@ def figure(path: Path, outcomes: Sequence[Outcome], destroyed: Data, clean: Data
     panels = [("original", clean.values)] if clean is not None else []
     panels += [("destroyed" if clean is not None else "given", destroyed.values)]
     panels += [(o.method, o.values) for o in first]
-    curves = [("mean absolute residual", [(o, o.losses) for o in outcomes if o.losses])]
-    curves += [("relative error", [(o, o.errors) for o in outcomes if o.errors])]
+    curves = [("mean absolute residual", 1, [(o, o.losses) for o in outcomes if o.losses])]
+    curves += [("relative error", ERROR_EVERY, [(o, o.errors) for o in outcomes if o.errors])]
     columns = math.ceil((len(panels) + len(curves)) / 2)
     sheet = matplotlib.Figure(figsize=(3.4 * columns, 7.4), layout="constrained")
     axes = sheet.subplots(2, columns).reshape(-1)
@@ -79,8 +79,8 @@ def figure(path: Path, outcomes: Sequence[Outcome], destroyed: Data, clean: Data
         axis.set_title(f"{title}\n{psnr(values, clean):.2f} dB" if known and clean else title)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
-    for axis, (title, lines) in zip(axes[len(panels) :], curves, strict=False):
-        _draw_curves(axis, title, lines)
+    for axis, (title, stride, lines) in zip(axes[len(panels) :], curves, strict=False):
+        _draw_curves(axis, title, stride, lines)
     _host.write_atomically(path, lambda file: sheet.savefig(file, format="png", dpi=120))
 
 
@@ -95,13 +95,14 @@ def _show(axis: Array, values: Array, shown: Data) -> None:
 
 
 def _draw_curves(
-    axis: Array, title: str, lines: Sequence[tuple[Outcome, tuple[float, ...]]]
+    axis: Array, title: str, stride: int, lines: Sequence[tuple[Outcome, tuple[float, ...]]]
 ) -> None:
     if not lines:
         return
     axis.set_axis_on()
     for outcome, heights in lines:
-        axis.semilogy(heights, label=f"{outcome.method}, {outcome.backend}")
+        steps = range(0, stride * len(heights), stride)
+        axis.semilogy(steps, heights, label=f"{outcome.method}, {outcome.backend}")
     axis.set_xlabel("step")
     axis.set_title(title)
     axis.legend(fontsize="x-small")

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from specdesc._array import check_same_shape, enter, real_dtype, scalar, working
+from specdesc._array import check_same_shape, enter, real_dtype, working
 from specdesc._core.linalg import all_finite, restore
 from specdesc._typing import Array
 from specdesc.backends import Backend
@@ -83,11 +83,10 @@ def move(
 ) -> Array:
     """Return (1 - weight_decay size) x - size direction, in the dtype of `x`."""
     xp = backend.xp
-    finite = all_finite(x, xp=xp)
-    x = xp.where(finite, x, scalar(backend, 0.0, x))
     shrink = xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype)
     moved = xp.astype(size[..., None, None], x.dtype) * xp.astype(direction, x.dtype, copy=False)
-    return restore(shrink * x - moved, finite, backend=backend)
+    y = shrink * x - moved
+    return restore(y, all_finite(y, xp=xp), backend=backend)
 
 
 def finish(y: Array, size: Array, g: Function | None, state: State, /) -> tuple[Array, State]:
