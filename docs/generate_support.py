@@ -1,7 +1,7 @@
-"""Write support.md from the capability tables of the leaves.
+"""Write support.md, and the table of the README, from the capability tables of the leaves.
 
 Run ``python docs/generate_support.py`` after a change of a table, or with ``--check`` to only say
-(exit code 1) that the committed page is not what the tables give.
+(exit code 1) that a committed page is not what the tables give.
 """
 
 import argparse
@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "support.md"
+README = ROOT / "README.md"
+MARKS = ("<!-- support table -->\n", "<!-- end of the support table -->\n")
 
 HEAD = """\
 # What runs where
@@ -38,22 +40,44 @@ a tracer.
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare, do not write")
-    page = render()
-    if not parser.parse_args().check:
-        PAGE.write_text(page, encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page:
-        return 0
-    sys.stderr.write("docs/support.md is out of date: run python docs/generate_support.py\n")
-    return 1
-
-
-def render():
-    """Return the page."""
     tables = {
         path.parent.name: tomllib.loads(path.read_text(encoding="utf-8"))
         for path in sorted((ROOT / "backends").glob("*/capabilities.toml"))
     }
+    pages = {PAGE: render(tables), README: render_readme(tables)}
+    if not parser.parse_args().check:
+        for path, text in pages.items():
+            path.write_text(text, encoding="utf-8")
+        return 0
+    stale = [
+        path.relative_to(ROOT)
+        for path, text in pages.items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    for path in stale:
+        sys.stderr.write(f"{path} is out of date: run python docs/generate_support.py\n")
+    return 1 if stale else 0
+
+
+def render_readme(tables):
+    """Return the README with its table, one line a library."""
+    before, rest = README.read_text(encoding="utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    rows = [
+        (
+            name,
+            "all" if not table.get("unsupported") else f"all but {len(table['unsupported'])}",
+            ", ".join(table["dtypes"]),
+            "; ".join(table.get("unverified", [])) or "nothing",
+        )
+        for name, table in tables.items()
+    ]
+    header = ("backend", "functions", "dtypes", "not verified yet")
+    return "".join([before, MARKS[0], "\n", _table(header, rows), "\n\n", MARKS[1], after])
+
+
+def render(tables):
+    """Return the page."""
     return "\n".join(
         [
             HEAD,
