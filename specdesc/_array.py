@@ -98,6 +98,17 @@ def _check_same(backend: Backend, x: Array, y: Array, x_name: str, y_name: str) 
         raise ValueError(msg)
 
 
+def check_per_matrix(backend: Backend, values: Array, x: Array, name: str, /) -> None:
+    """Raise unless `values` is one number, or one for each matrix of `x`, of the same library."""
+    if _backend_of(values, name) is not backend:
+        msg = f"{name} must be a number or an array of {backend.name}, got {_kind(values)}"
+        raise TypeError(msg)
+    batch = tuple(x.shape[:-2])
+    if tuple(values.shape) not in ((), batch):
+        msg = f"{name} must have the batch shape {batch}, got {tuple(values.shape)}"
+        raise ValueError(msg)
+
+
 def check_same_shape(x: Array, y: Array, x_name: str, y_name: str, /) -> None:
     """Raise `ValueError` with both shapes unless they are equal."""
     if tuple(x.shape) != tuple(y.shape):

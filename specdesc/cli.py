@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="specdesc", description=__import__("specdesc").__doc__)
+    parser = _Parser(prog="specdesc", description="Spectral-descent mathematics at work.")
     parser.add_argument("--version", action="version", version=version("specdesc"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_recover(commands.add_parser("recover", help="recover a destroyed picture or matrix"))

@@ -11,6 +11,7 @@ from specdesc._core.linalg import (
     Balanced,
     adjoint,
     balance,
+    choose,
     frobenius,
     per_batch,
     restore,
@@ -170,7 +171,9 @@ def orthogonalize(
         else:
             full = _orthogonalize(x, tol, floor, chosen, backend)
             if method == "auto" and chosen != "svd" and _failed(full, backend):
-                full = _orthogonalize(x, tol, floor, "svd", backend)
+                exact = _orthogonalize(x, tol, floor, "svd", backend)
+                xp = backend.xp
+                full = Orthogonalization(*choose(full.status == 1, exact, full, xp=xp))
     return full if full_output else full.factor
 
 

@@ -15,7 +15,15 @@ bit; whatever `prox` returns is feasible in that sense.
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
-from specdesc._array import check_positive_rank, check_rank, enter, eps, real_dtype, working
+from specdesc._array import (
+    check_per_matrix,
+    check_positive_rank,
+    check_rank,
+    enter,
+    eps,
+    real_dtype,
+    working,
+)
 from specdesc._core.linalg import all_finite, balance, per_batch, restore, thin_svd, zeros
 from specdesc._typing import Array
 from specdesc.backends import Backend
@@ -302,8 +310,6 @@ def _step_of(step: float | Array, y: Array, backend: Backend) -> float | Array:
     if isinstance(step, (int, float)):
         _check_non_negative(step, "step")
         return float(step)
-    if tuple(step.shape) not in ((), tuple(y.shape[:-2])):
-        msg = f"step must have the batch shape {tuple(y.shape[:-2])}, got {tuple(step.shape)}"
-        raise ValueError(msg)
+    check_per_matrix(backend, step, y, "step")
     real = backend.xp.astype(step, real_dtype(backend.xp, working(backend.xp, y).dtype))
     return real[..., None, None]

@@ -1,10 +1,11 @@
 """The leading singular triplets, and the truncated spectral step that is made of them."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple, overload
 
 from specdesc._array import check_fraction, check_rank, enter, eps, working
 from specdesc._core import subspace
-from specdesc._core.linalg import adjoint, balance, per_batch, restore, thin_svd, zeros
+from specdesc._core.linalg import adjoint, balance, choose, per_batch, restore, thin_svd, zeros
 from specdesc._core.subspace import Triplets
 from specdesc._typing import Array
 from specdesc.backends import Backend
@@ -321,23 +322,33 @@ def _climb(
     columns = subspace.width(rank, x.shape)
     if tol is None or columns > DENSE_SHARE * min(x.shape[-2:]):
         return _dense(x, rank, backend)
-    if start is not None:
-        block = subspace.refresh(start, seed, backend=backend)
-        full = _by_block(x, block, rank, WARM_PASSES, backend)
-        if _accepted(full, tol, backend):
-            return full
-    block = subspace.random_block(x, columns, seed, backend=backend)
-    if x.ndim > 2:
-        block = backend.xp.broadcast_to(block, (*x.shape[:-2], *block.shape))
-    full = _by_block(x, block, rank, COLD_PASSES, backend)
-    return full if _accepted(full, tol, backend) else _dense(x, rank, backend)
+
+    def cold() -> TruncatedSVD:
+        block = subspace.random_block(x, columns, seed, backend=backend)
+        if x.ndim > 2:
+            block = backend.xp.broadcast_to(block, (*x.shape[:-2], *block.shape))
+        return _by_block(x, block, rank, COLD_PASSES, backend)
+
+    def dense() -> TruncatedSVD:
+        return _dense(x, rank, backend)
+
+    if start is None:
+        return _improve(cold(), tol, dense, backend)
+    block = subspace.refresh(start, seed, backend=backend)
+    warm = _by_block(x, block, rank, WARM_PASSES, backend)
+    return _improve(_improve(warm, tol, cold, backend), tol, dense, backend)
 
 
-def _accepted(full: TruncatedSVD, tol: float, backend: Backend) -> bool:
+def _improve(
+    full: TruncatedSVD, tol: float, better: Callable[[], TruncatedSVD], backend: Backend
+) -> TruncatedSVD:
+    """Replace what misses `tol` by something better, where code may look; leave its neighbours."""
     if not backend.may_branch(full.value):
-        return True
+        return full
     close = (full.gap <= tol * full.value) | (SAFETY * full.estimate <= tol * full.value)
-    return bool(backend.xp.all(close))
+    if bool(backend.xp.all(close)):
+        return full
+    return TruncatedSVD(*choose(close, full, better(), xp=backend.xp))
 
 
 def _by_block(x: Array, block: Array, rank: int, passes: int, backend: Backend) -> TruncatedSVD:

@@ -1,5 +1,6 @@
 """Small linear algebra that the standard lacks, safe for zeros, NaN and any scale."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from specdesc._array import real_dtype, scalar, smallest_normal
@@ -60,8 +61,7 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
         if bool(xp.all((sizes > 1.0 / ORDINARY) & (sizes < ORDINARY))):
             one = xp.ones_like(sizes)
             return Balanced(x, one, one > 0)
-    finite = all_finite(x, xp=xp)
-    x = xp.where(finite, x, scalar(backend, 0.0, x))
+    x, finite = replace_broken(x, backend=backend)
     largest = _largest(x, xp)
     tiny = scalar(backend, smallest_normal(xp, x.dtype), largest)
     exponent = xp.floor(xp.log2(xp.maximum(largest, tiny)))
@@ -92,11 +92,31 @@ def all_finite(x: Array, /, *, xp: Namespace) -> Array:
     return xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
 
 
+def replace_broken(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
+    """Return `x` with zeros for each matrix that is not finite, and which matrices are."""
+    finite = all_finite(x, xp=backend.xp)
+    if backend.may_branch(finite) and bool(backend.xp.all(finite)):
+        return x, finite
+    return backend.xp.where(finite, x, scalar(backend, 0.0, x)), finite
+
+
 def restore(y: Array, finite: Array, /, *, backend: Backend) -> Array:
     """Put NaN over all of each matrix (or number, or vector) that came from non-finite input."""
     if backend.may_branch(finite) and bool(backend.xp.all(finite)):
         return y
     return backend.xp.where(finite, y, scalar(backend, float("nan"), y))
+
+
+def choose(
+    chosen: Array, first: Sequence[Array], second: Sequence[Array], /, *, xp: Namespace
+) -> Iterator[Array]:
+    """Return the arrays of `first` for the matrices that are chosen and of `second` for others.
+
+    `chosen` has the batch shape, which is where the shape of every array starts.
+    """
+    for x, y in zip(first, second, strict=True):
+        trailing = (1,) * (x.ndim - chosen.ndim)
+        yield xp.where(xp.reshape(chosen, (*chosen.shape, *trailing)), x, y)
 
 
 def per_batch(flags: Array, /) -> Array:

@@ -1,7 +1,14 @@
 """Orthonormal bases of tall blocks: Q and R with Q R = X."""
 
 from specdesc._array import eps
-from specdesc._core.linalg import adjoint, frobenius, identity, row_energies
+from specdesc._core.linalg import (
+    adjoint,
+    choose,
+    frobenius,
+    identity,
+    per_batch,
+    row_energies,
+)
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
@@ -17,16 +24,22 @@ def qr(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
     two rounds of Cholesky come first: four products of whole blocks, and a look at whether they
     held.
     """
-    if backend.may_branch(x):
-        found = _by_cholesky(x, backend)
-        if found is not None:
-            return found
+    if not backend.may_branch(x):
+        return _by_householder(x, backend)
+    found, held = _by_cholesky(x, backend)
+    if bool(backend.xp.all(held)):
+        return found
+    q, r = choose(held, found, _by_householder(x, backend), xp=backend.xp)
+    return q, r
+
+
+def _by_householder(x: Array, backend: Backend) -> tuple[Array, Array]:
     q, r = backend.xp.linalg.qr(x, mode="reduced")
     return q, r
 
 
-def _by_cholesky(x: Array, backend: Backend) -> tuple[Array, Array] | None:
-    """Factorize by Cholesky of the Gram matrix twice, or return None where x is too deficient."""
+def _by_cholesky(x: Array, backend: Backend) -> tuple[tuple[Array, Array], Array]:
+    """Factorize by Cholesky of the Gram matrix twice, and say for which matrices it held."""
     xp = backend.xp
     # Columns of length one: the blocks of subspace iteration are ill-conditioned by length alone.
     lengths = xp.sqrt(row_energies(xp.matrix_transpose(x), xp=xp))[..., None, :]
@@ -39,11 +52,10 @@ def _by_cholesky(x: Array, backend: Backend) -> tuple[Array, Array] | None:
     upper = _upper(_gram(unit, backend) + shift * one, backend)
     q = xp.matmul(unit, xp.linalg.inv(upper))
     gram = _gram(q, backend)
-    if not bool(xp.all(frobenius(gram - one, xp=xp) < CLOSE)):
-        return None
-    again = _upper(gram, backend)
+    held = frobenius(gram - one, xp=xp) < CLOSE
+    again = _upper(xp.where(held, gram, one), backend)
     r = xp.matmul(again, upper) * xp.astype(lengths, x.dtype)
-    return xp.matmul(q, xp.linalg.inv(again)), r
+    return (xp.matmul(q, xp.linalg.inv(again)), r), per_batch(held)
 
 
 def _gram(x: Array, backend: Backend) -> Array:

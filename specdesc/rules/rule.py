@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from specdesc._array import check_same_shape, enter, real_dtype, working
-from specdesc._core.linalg import all_finite, restore
+from specdesc._array import check_per_matrix, check_same_shape, enter, real_dtype, working
+from specdesc._core.linalg import replace_broken, restore
 from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.prox import Function, WarmStarted
@@ -72,10 +72,13 @@ def length(
     backend = enter("rules", x)
     xp = backend.xp
     real = real_dtype(xp, working(xp, x).dtype)
-    if not callable(step):
-        return xp.asarray(step, dtype=real, device=backend.device(x))
-    size = step(xp.astype(state["t"], real), value=value, grad=grad)
-    return xp.asarray(size, dtype=real, device=backend.device(x))
+    size = step
+    if callable(step):
+        size = step(xp.astype(state["t"], real), value=value, grad=grad)
+    if isinstance(size, (int, float)):
+        return xp.asarray(size, dtype=real, device=backend.device(x))
+    check_per_matrix(backend, size, x, "step")
+    return xp.astype(size, real, copy=False)
 
 
 def move(
@@ -83,10 +86,10 @@ def move(
 ) -> Array:
     """Return (1 - weight_decay size) x - size direction, in the dtype of `x`."""
     xp = backend.xp
+    x, finite = replace_broken(x, backend=backend)
     shrink = xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype)
     moved = xp.astype(size[..., None, None], x.dtype) * xp.astype(direction, x.dtype, copy=False)
-    y = shrink * x - moved
-    return restore(y, all_finite(y, xp=xp), backend=backend)
+    return restore(shrink * x - moved, finite, backend=backend)
 
 
 def finish(y: Array, size: Array, g: Function | None, state: State, /) -> tuple[Array, State]:

@@ -1,0 +1,1 @@
+"""Laws, oracles and promises of specdesc, on every library that is installed."""

@@ -1,0 +1,72 @@
+"""Fixtures: every test that asks for `library` runs on every library, `dtype` on every dtype."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+# Matrices are small here: threads of the linear algebra libraries would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+
+pytest.register_assert_rewrite("tests.support")
+
+from tests import support  # noqa: E402
+from tests.support import Library  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--library",
+        action="append",
+        default=[],
+        help="run the array tests on this library only (may be given more than once)",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "library" not in metafunc.fixturenames:
+        return
+    wanted = metafunc.config.getoption("--library")
+    ways = [
+        way
+        for way in (*support.LIBRARIES, *support.GPU_LIBRARIES)
+        if not wanted or way.backend in wanted or way.name in wanted
+    ]
+    if "dtype" in metafunc.fixturenames and not _sets_dtype(metafunc):
+        pairs = [
+            pytest.param(way, dtype, marks=_marks(way), id=f"{way.name}-{dtype}")
+            for way in ways
+            for dtype in way.dtypes
+        ]
+        metafunc.parametrize(("library", "dtype"), pairs, indirect=["library"])
+    else:
+        params = [pytest.param(way, marks=_marks(way), id=way.name) for way in ways]
+        metafunc.parametrize("library", params, indirect=True)
+
+
+def _sets_dtype(metafunc: pytest.Metafunc) -> bool:
+    marks = metafunc.definition.iter_markers("parametrize")
+    return any("dtype" in str(mark.args[0]) for mark in marks)
+
+
+def _marks(way: Library) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.gpu] if way in support.GPU_LIBRARIES else []
+    reason = way.missing()
+    return [*marks, pytest.mark.skip(reason=reason)] if reason else marks
+
+
+@pytest.fixture
+def library(request: pytest.FixtureRequest) -> Iterator[Library]:
+    """One way to run, with its settings."""
+    way: Library = request.param
+    with way.context():
+        yield way
+
+
+@pytest.fixture
+def rng() -> Any:
+    """A fresh generator, the same for every test."""
+    return np.random.default_rng(20260527)

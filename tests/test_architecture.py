@@ -1,0 +1,232 @@
+"""One floor may use the floors below it: who imports what, by the syntax tree."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import isfunction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import specdesc
+from specdesc import _opaque, backends, prox, rules, schedules
+from specdesc._core import products
+from tests import support
+
+ROOT = Path(__file__).parent.parent
+CORE = sorted((ROOT / "specdesc").rglob("*.py"))
+LEAVES = sorted(path for path in (ROOT / "backends").iterdir() if (path / "__init__.py").exists())
+LIBRARIES = {"numpy", "torch", "jax", "cupy", "dask", "scipy", "array_api_strict"}
+#: Reads and writes of files, seeds and host blocks: the one door to NumPy.
+HOST = ROOT / "specdesc" / "_host.py"
+
+
+def imports(path: Path) -> Iterator[tuple[str, ast.stmt]]:
+    """Return what a file imports, anywhere in it, by full name."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *filter(None, [node.module])))
+            yield from ((f"{module}.{alias.name}", node) for alias in node.names)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_the_library_names_no_array_library(path: Path) -> None:
+    found = {name.split(".")[0] for name, _ in imports(path)} & LIBRARIES
+    assert found <= ({"numpy"} if path == HOST else set())
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_the_library_imports_no_leaf(path: Path) -> None:
+    leaves = {f"specdesc.backends.{leaf.name}" for leaf in LEAVES}
+    for name, _ in imports(path):
+        assert not any(name == leaf or name.startswith(f"{leaf}.") for leaf in leaves)
+        assert name.split(".")[0] != "backends"
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=named)
+def test_leaves_import_neither_each_other_nor_mathematics(leaf: Path) -> None:
+    """A leaf knows the protocol, the names of types, and its own files."""
+    allowed = ("specdesc._capabilities", "specdesc._typing", "specdesc.backends", "specdesc._core")
+    for path in leaf.rglob("*.py"):
+        for name, node in imports(path):
+            own = isinstance(node, ast.ImportFrom) and node.level == 1
+            if name.startswith("specdesc") and not own:
+                assert name.startswith(allowed), name
+                others = [f"specdesc.backends.{other.name}" for other in LEAVES]
+                assert not any(name == o or name.startswith(f"{o}.") for o in others), name
+            assert name.split(".")[0] in {
+                "array_api_compat",
+                "backends",
+                "collections",
+                "contextlib",
+                "specdesc",
+                "types",
+                "typing",
+                leaf.name,
+            }
+
+
+def test_import_order_of_the_floors() -> None:
+    """Nothing below imports anything above."""
+    floors = [
+        {"_typing", "_opaque", "_capabilities", "_extras"},
+        {"backends", "_host"},
+        {"_agnostic", "minimax"},
+        {"_array"},
+        {"_core"},
+        {"orthogonalize", "truncate", "schedules"},
+        {"prox"},
+        {"rules"},
+        {"minimize"},
+        {"problems"},
+        {"recover", "cli"},
+    ]
+    level = {name: i for i, floor in enumerate(floors) for name in floor}
+    for path in CORE:
+        parts = path.relative_to(ROOT / "specdesc").with_suffix("").parts
+        if parts == ("__init__",):
+            continue
+        assert parts[0] in level, f"{parts[0]} has no floor yet"
+        for name, node in imports(path):
+            below = name.split(".")
+            if below[0] != "specdesc" or len(below) == 1 or below[1] == "__version__":
+                continue
+            inside_a_function = not any(node is top for top in ast.parse("").body) and (
+                node.col_offset > 0
+            )
+            if below[1] in level and not inside_a_function:
+                assert level[below[1]] <= level[parts[0]], f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_no_code_from_data(path: Path) -> None:
+    """Neither eval, exec nor pickle; no global statement."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not isinstance(node, ast.Global)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec")
+    assert "pickle" not in {name.split(".")[0] for name, _ in imports(path)}
+
+
+def test_importing_specdesc_imports_numpy_alone() -> None:
+    """Nor does using it with NumPy."""
+    code = (
+        "import sys, specdesc\n"
+        "others = {'torch', 'jax', 'cupy', 'dask', 'scipy', 'array_api_strict', 'matplotlib'}\n"
+        "assert 'specdesc.backends.numpy' not in sys.modules\n"
+        "assert not others & set(sys.modules), others & set(sys.modules)\n"
+        "import numpy\n"
+        "specdesc.orthogonalize(numpy.eye(3)), specdesc.backends.available()\n"
+        "assert not others & set(sys.modules), others & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT.parent)
+
+
+def test_the_mark_of_opaque_is_the_one_that_torch_sets() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+
+    def ours() -> None: ...
+
+    def theirs() -> None: ...
+
+    assert _opaque.opaque(ours) is ours
+    marked = torch.compiler.assume_constant_result(theirs)
+    assert vars(marked) == vars(ours) != {}
+
+
+@pytest.mark.parametrize(
+    "module", [specdesc, backends, prox, rules, schedules], ids=lambda module: module.__name__
+)
+def test_all_is_sorted_and_complete(module: object) -> None:
+    exported = module.__all__
+    assert list(exported) == sorted(exported)
+    assert len(set(exported)) == len(exported)
+    for name in exported:
+        assert hasattr(module, name)
+    defined = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    }
+    # The look-up of an array's backend is for the library itself.
+    assert defined - {"owner"} <= set(exported)
+
+
+def test_every_public_thing_has_a_docstring() -> None:
+    for module in (specdesc, prox, rules, schedules, backends):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if isinstance(thing, type) or isfunction(thing):
+                assert thing.__doc__, name
+
+
+# --- the leaf that no machine of the usual kind can run ------------------------------------------
+
+
+def test_kernels_of_the_cupy_leaf_run_on_numpy() -> None:
+    """They take their namespace as an argument; what is left of the leaf is declared unverified."""
+    path = ROOT / "backends" / "cupy" / "kernels.py"
+    spec = spec_from_file_location("cupy_kernels", path)
+    assert spec is not None
+    assert spec.loader is not None
+    kernels = module_from_spec(spec)
+    spec.loader.exec_module(kernels)
+    xp = backends.load("numpy").xp
+    for dtype in ("float16", *support.FULL):
+        for batch in ((), (3,)):
+            x, z, y = (
+                support.gaussian(*batch, *shape, seed=i, dtype=dtype).astype(dtype)
+                for i, shape in enumerate([(4, 6), (4, 4), (4, 6)])
+            )
+            before = [part.tobytes() for part in (x, z, y)]
+            found = kernels.multiply_add(1.5, x, z, y, xp=xp)
+            expected = products.multiply_add(1.5, x, z, y, xp=xp)
+            assert found.dtype == x.dtype
+            np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
+            assert [part.tobytes() for part in (x, z, y)] == before
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=named)
+def test_every_leaf_has_a_table_and_the_names_of_its_kernels(leaf: Path) -> None:
+    table = tomllib.loads((leaf / "capabilities.toml").read_text(encoding="utf-8"))
+    assert {"distribution", "minimum", "dtypes", "branches"} <= set(table)
+    assert set(table) <= {
+        "distribution",
+        "minimum",
+        "dtypes",
+        "branches",
+        "unsupported",
+        "untraced",
+        "unverified",
+    }
+    tree = ast.parse((leaf / "__init__.py").read_text(encoding="utf-8"))
+    assert any(
+        isinstance(node, ast.Assign) and node.targets[0].id == "BACKEND"  # type: ignore[attr-defined]
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+    )
+    if (leaf / "kernels.py").exists():
+        source = (leaf / "kernels.py").read_text(encoding="utf-8")
+        names = {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+        assert {name for name in names if not name.startswith("_")} <= set(products.AGNOSTIC)
+
+
+@pytest.mark.parametrize("name", ["cupy", "jax", "torch"])
+def test_what_no_machine_has_confirmed_is_said(name: str) -> None:
+    table = tomllib.loads(
+        (ROOT / "backends" / name / "capabilities.toml").read_text(encoding="utf-8")
+    )
+    assert table["unverified"]
+    assert any("CUDA" in entry or "GPU" in entry for entry in table["unverified"])

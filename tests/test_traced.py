@@ -1,0 +1,198 @@
+"""Every public function under the tracers: jax.jit, jax.vmap, jax.lax.scan and torch.compile."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specdesc import orthogonalize, prox, rules, schedules
+from tests import support
+from tests.support import OPERATIONS, Library, Operation, leaves
+from tests.test_stacks import check_mixed, mixed
+
+JAX = next(way for way in support.LIBRARIES if way.name == "jax")
+TORCH = next(way for way in support.LIBRARIES if way.name == "torch")
+SHAPE = (48, 44)
+
+EVERY = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+
+
+@pytest.fixture
+def jax() -> Any:
+    module = pytest.importorskip("jax", reason="jax is not installed")
+    with JAX.context():
+        yield module
+
+
+@pytest.fixture
+def torch() -> Any:
+    module = pytest.importorskip("torch", reason="torch is not installed")
+    module.compiler.reset()
+    return module
+
+
+def traced(operation: Operation, library: Library) -> Operation:
+    reason = operation.untraced(library)
+    if reason:
+        pytest.skip(f"{operation} under the tracer of {library.name}: {reason}")
+    return operation
+
+
+def compare(operation: Operation, library: Library, found: Any, expected: Any, eps: float) -> None:
+    """Hold traced results to eager ones, by what of them is unique."""
+    pairs = list(zip(leaves(found), leaves(expected), strict=True))
+    for y, z in pairs:
+        assert y.dtype == z.dtype
+        assert tuple(y.shape) == tuple(z.shape)
+    limit = 500 * eps + (operation.tolerance or 0.0)
+    sides = ([library.numpy(side[i]) for side in pairs] for i in (0, 1))
+    for y, z in zip(*map(operation.canonical, sides), strict=True):
+        np.testing.assert_allclose(y, z, rtol=limit, atol=limit * np.abs(z).max(initial=1.0))
+
+
+# --- jax -----------------------------------------------------------------------------------------
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_jit_equals_eager_to_rounding(operation: Operation, dtype: str, jax: Any) -> None:
+    call = traced(operation, JAX).call
+    x = JAX.array(support.easy(2, shape=SHAPE, dtype=dtype), dtype)
+    compiled = jax.jit(call)
+    exact = Operation(
+        operation.name, call, operation.outputs, operation.capabilities, operation.canonical
+    )
+    compare(exact, JAX, compiled(x), call(x), support.EPS[dtype])
+
+
+@EVERY
+def test_a_nan_stays_in_its_own_matrix_under_jit(operation: Operation, jax: Any) -> None:
+    call = traced(operation, JAX).call
+    host, bad = mixed("float32")
+    outputs = [JAX.numpy(y) for y in leaves(jax.jit(call)(JAX.array(host, "float32")))]
+    check_mixed(operation, outputs, bad)
+
+
+def test_nothing_reads_a_value_on_jax(jax: Any) -> None:
+    """One plan inside and outside of jit: no transfer to the host, even when eager."""
+    x = JAX.array(support.easy(2, shape=SHAPE), "float32")
+    for operation in OPERATIONS:
+        operation.call(x)  # constants are made on the first call
+        with jax.transfer_guard_device_to_host("disallow"):
+            operation.call(x)
+
+
+def test_vmap_is_the_stack(jax: Any) -> None:
+    x = JAX.array(support.easy(3, shape=(12, 8)), "float32")
+    for call in (
+        lambda y: orthogonalize(y, method="polynomial", tol=1e-3),
+        prox.Nuclear(0.5).prox,
+        prox.Rank(2).prox,
+    ):
+        stacked = JAX.numpy(call(x))
+        np.testing.assert_allclose(JAX.numpy(jax.vmap(call)(x)), stacked, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        rules.SpectralDescent(schedules.geometric(0.5, 0.9), g=prox.SpectralBall(1.0)),
+        rules.TruncatedSpectralDescent(1, schedules.frank_wolfe(2.0), weight_decay=2.0),
+        rules.TruncatedSpectralDescent(1, 0.3, g=prox.Rank(2)),
+        rules.NormalizedGradient(schedules.polyak()),
+    ],
+    ids=["sd", "tsd decay", "tsd rank", "ng"],
+)
+def test_a_rule_runs_in_a_scan(rule: Any, jax: Any) -> None:
+    """The state has one structure, so that it can be the carry of a compiled loop."""
+    target = JAX.array(support.easy(2, shape=SHAPE), "float32")
+    x0 = jax.numpy.zeros_like(target)
+
+    def step(carry: Any, _: Any) -> Any:
+        x, state = carry
+        grad = x - target
+        value = jax.numpy.sum(grad**2, axis=(-2, -1)) / 2
+        return rule.update(x, grad, state, value=value), value
+
+    carry = (x0, rule.init(x0))
+    (x, state), values = jax.jit(lambda c: jax.lax.scan(step, c, length=6))(carry)
+    assert int(state["t"]) == 6
+    for _ in range(6):
+        carry, _ = step(carry, None)
+    # An iteration of a map that is not smooth repeats roundings six times.
+    np.testing.assert_allclose(JAX.numpy(x), JAX.numpy(carry[0]), atol=2e-2)
+    values = JAX.numpy(values)
+    assert np.isfinite(values).all()
+    assert (values[-1] < values[0]).all()
+
+
+def test_a_grid_of_steps_under_vmap(jax: Any) -> None:
+    """Hyper-parameters may be traced where they are arrays."""
+    x, grad = (JAX.array(y, "float32") for y in support.easy(2, shape=(12, 8)))
+
+    def first(size: Any) -> Any:
+        rule = rules.SpectralDescent(schedules.constant(size))
+        return rule.update(x, grad, rule.init(x))[0]
+
+    sizes = jax.numpy.asarray([0.1, 0.2, 0.4], dtype=x.dtype)
+    many = jax.vmap(first)(sizes)
+    for i, size in enumerate((0.1, 0.2, 0.4)):
+        rule = rules.SpectralDescent(size)
+        one = rule.update(x, grad, rule.init(x))[0]
+        np.testing.assert_allclose(JAX.numpy(many[i]), JAX.numpy(one), atol=1e-5)
+
+
+# --- torch ---------------------------------------------------------------------------------------
+
+
+@EVERY
+def test_compiled_torch_meets_the_contract_of_eager_torch(operation: Operation, torch: Any) -> None:
+    """In one graph, without a break: planning and look-up of the backend are constants."""
+    call = traced(operation, TORCH).call
+    x = TORCH.array(support.easy(2, shape=SHAPE), "float32")
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    compare(operation, TORCH, compiled(x), call(x), support.EPS["float32"])
+    # The graph reads no values: other matrices of the shape take it without a new compilation.
+    host, _ = mixed("float32")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        again = compiled(TORCH.array(host[:2], "float32"))
+    check_mixed_pair(operation, [TORCH.numpy(y) for y in leaves(again)])
+
+
+def check_mixed_pair(operation: Operation, outputs: list[Any]) -> None:
+    """Hold the outputs for an easy matrix and a zero one to be numbers."""
+    for y in outputs:
+        assert not np.isnan(y).any()
+
+
+@EVERY
+def test_a_nan_stays_in_its_own_matrix_under_compile(operation: Operation, torch: Any) -> None:
+    call = traced(operation, TORCH).call
+    host, bad = mixed("float32")
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    outputs = [TORCH.numpy(y) for y in leaves(compiled(TORCH.array(host, "float32")))]
+    check_mixed(operation, outputs, bad)
+
+
+@EVERY
+def test_shapes_and_dtypes_on_the_meta_device(operation: Operation, torch: Any) -> None:
+    """Shape inference without numbers."""
+    x = torch.empty((2, *SHAPE), dtype=torch.float32, device="meta")
+    found = leaves(operation.call(x))
+    promised = operation.outputs((2,), *SHAPE)
+    for y, (shape, kind) in zip(found, promised, strict=True):
+        assert y.device.type == "meta"
+        assert tuple(y.shape) == shape
+        assert TORCH.dtype(y) == support.kind_of(kind, "float32")
+
+
+def test_gradients_flow_through_an_orthogonalization(torch: Any) -> None:
+    """Polynomials are differentiable; along x itself nothing changes, as the scale is free."""
+    x = torch.tensor(support.easy(shape=(8, 6)), dtype=torch.float64, requires_grad=True)
+    y = orthogonalize(x, method="polar-express")
+    weights = torch.tensor(support.gaussian(8, 6), dtype=torch.float64)
+    torch.sum(y * weights).backward()
+    assert torch.isfinite(x.grad).all()
+    assert x.grad.abs().max() > 1e-3
+    along = torch.sum(x.grad * x.detach())
+    assert abs(float(along)) < 1e-2 * float(x.grad.norm() * x.detach().norm())

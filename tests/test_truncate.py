@@ -1,0 +1,429 @@
+"""Leading singular triplets and the truncated spectral step."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specdesc import initial_start, truncated_spectral_step, truncated_svd
+from specdesc._core import subspace
+from specdesc._host import gaussian
+from tests import support
+from tests.support import EPS, Library, adjoint, assert_ratio, ky_fan, spectral_norm
+
+#: (m, n, rank): the block is narrow enough for subspace iteration
+SHAPE, RANK = (96, 80), 6
+
+
+def dense_only(library: Library) -> bool:
+    return library.backend == "dask"
+
+
+def spectra(n: int) -> dict[str, Any]:
+    i = np.arange(n)
+    return {
+        "power law": 1.0 / (1 + i),
+        "exponential": 0.7**i,
+        "gap": np.where(i < RANK, 2.0, 0.1),
+        "flat": np.ones(n) * (1 + 1e-3 * (n - i) / n),
+        "ties past the cut": np.where(i < 20, 1.0, 0.01),
+        "low rank": np.where(i < 3, 3.0 - i, 0.0),
+        "rank one": np.where(i < 1, 5.0, 0.0),
+        "zero": np.zeros(n),
+    }
+
+
+CASES = pytest.mark.parametrize("name", spectra(SHAPE[1]))
+TOLERANCES = pytest.mark.parametrize("tol", [None, 0.3, 0.01, 1e-6])
+
+
+def made(name: str, dtype: str = "float64", seed: int = 0) -> Any:
+    return support.with_spectrum(spectra(SHAPE[1])[name], SHAPE, seed, dtype)
+
+
+# --- what every answer obeys ---------------------------------------------------------------------
+
+
+@CASES
+@TOLERANCES
+def test_factors_are_orthonormal_and_values_right(
+    name: str, tol: float | None, library: Library
+) -> None:
+    """Also where the rank of the matrix is below the one wanted: the factors are completed."""
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    if library.compiles and tol in (0.01, 1e-6):
+        pytest.skip("a fixed plan reads no tolerance")
+    for dtype in ("float32", "complex64"):
+        if library.compiles and dtype != "float32":
+            continue
+        x = library.array(made(name, dtype), dtype)
+        host = library.numpy(x).astype("complex128")
+        full = truncated_svd(x, RANK, tol=tol, full_output=True)
+        u, s, vh = (library.numpy(part) for part in (full.U, full.S, full.Vh))
+        eps, size, n = EPS[dtype], max(spectral_norm(host), 1e-30), max(SHAPE)
+        assert_ratio(adjoint(u) @ u - np.eye(RANK), n, eps)
+        assert_ratio(vh @ adjoint(vh) - np.eye(RANK), n, eps)
+        # S is what U and V see of the matrix: descending, real, and never beyond the truth.
+        assert_ratio(adjoint(u) @ host @ adjoint(vh) - np.diag(s), n * size, eps)
+        assert (np.diff(s) <= n * eps * size).all()
+        assert (s >= 0).all()
+        assert s.dtype == np.float32
+        truth = float(ky_fan(host, RANK))
+        value, gap = (float(library.numpy(part)) for part in (full.value, full.gap))
+        assert_ratio(value - s.sum(), RANK * size, eps)
+        assert value <= truth + n * eps * size * RANK
+        assert truth - value <= gap, "the certificate is below the truth"
+        if tol is not None and library.branches:
+            assert truth - value <= tol * truth + n * eps * size
+
+
+@CASES
+@TOLERANCES
+def test_the_step_is_a_partial_isometry(name: str, tol: float | None, library: Library) -> None:
+    """Spectral norm 1, nuclear norm and squared Frobenius norm the number of pairs kept (T1)."""
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    if library.compiles and tol in (0.01, 1e-6):
+        pytest.skip("a fixed plan reads no tolerance")
+    x = library.array(made(name), "float32")
+    full = truncated_spectral_step(x, RANK, tol=tol, full_output=True)
+    step = library.numpy(full.step).astype("float64")
+    kept = int(library.numpy(full.rank))
+    rank = int((spectra(SHAPE[1])[name] > 0).sum())
+    assert kept == min(rank, RANK)
+    s = np.linalg.svd(step, compute_uv=False)
+    limit = max(SHAPE) * EPS["float32"]
+    assert_ratio(s[:kept] - 1, 1, limit)
+    assert_ratio(s[kept:], 1, limit)
+    assert_ratio((step**2).sum() - kept, 1, limit)
+    host = library.numpy(x).astype("float64")
+    value = float(library.numpy(full.value))
+    # R53: the value is the inner product with the step.
+    assert_ratio((step * host).sum() - value, value or 1.0, limit)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5, 8])
+def test_the_default_is_the_dense_truth(rank: int, library: Library, dtype: str) -> None:
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    if library.compiles and (rank != 2 or dtype in support.HALF):
+        pytest.skip("each rank and dtype is a compilation, and the paths are the same")
+    x = library.array(support.gaussian(12, 8, seed=4, dtype=dtype), dtype)
+    host = library.numpy(x).astype("complex128")
+    u, s, vh = np.linalg.svd(host, full_matrices=False)
+    found = truncated_svd(x, rank)
+    ours = [library.numpy(part).astype("complex128") for part in found]
+    assert_ratio(ours[1] - s[:rank], 12 * s[0], EPS[dtype])
+    product = (ours[0] * ours[1]) @ ours[2]
+    truth = (u[:, :rank] * s[:rank]) @ vh[:rank]
+    assert_ratio(spectral_norm(product - truth), 12 * s[0] * 4, EPS[dtype])
+    step = library.numpy(truncated_spectral_step(x, rank)).astype("complex128")
+    assert_ratio(spectral_norm(step - u[:, :rank] @ vh[:rank]), 48, EPS[dtype])
+
+
+# --- certificates --------------------------------------------------------------------------------
+
+
+def check_certificates(rng: np.random.Generator, count: int, dtype: str) -> None:
+    """Run blocks of few passes on random matrices: the gap is a bound whatever the block found."""
+    from specdesc import backends
+    from specdesc._core import linalg
+
+    numpy_leaf = backends.load("numpy")
+    m, n = (int(size) for size in rng.integers(4, 40, size=2))
+    k = min(m, n)
+    rank = int(rng.integers(1, k + 1))
+    width = int(rng.integers(rank, k + 1))
+    graded = [np.geomspace(1, 10.0 ** -rng.uniform(0, 6), k), rng.random(k), np.ones(k)]
+    values = sorted(graded[int(rng.integers(3))], reverse=True)
+    seeds = rng.integers(2**31, size=count)
+    x = np.stack([support.with_spectrum(values, (m, n), int(seed), dtype) for seed in seeds])
+    x = (x * 10.0 ** rng.uniform(-3, 3)).astype(dtype)
+    balanced = linalg.balance(x, backend=numpy_leaf)
+    scale = balanced.scale[..., 0, 0].astype("float64")
+    block = rng.standard_normal((count, n, width)).astype(dtype)
+    truth = ky_fan(x.astype("complex128"), rank)
+    passes = int(rng.integers(1, 4))
+    found = subspace.iterate(balanced.matrix, block, rank, passes, backend=numpy_leaf)
+    gap = subspace.certificate(balanced.matrix, found.s, rank, backend=numpy_leaf) * scale
+    missed = truth - found.s[..., :rank].astype("float64").sum(-1) * scale
+    assert (gap >= missed).all(), (m, n, rank, width, passes, float((gap - missed).min()))
+
+
+@pytest.mark.parametrize("dtype", support.FULL)
+def test_the_gap_is_never_below_the_truth(dtype: str) -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(60):
+        check_certificates(rng, 10, dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", support.FULL)
+@pytest.mark.parametrize("seed", range(10))
+def test_the_gap_is_never_below_the_truth_in_a_long_sweep(dtype: str, seed: int) -> None:
+    rng = np.random.default_rng(2000 + seed)
+    for _ in range(300):
+        check_certificates(rng, 10, dtype)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e20])
+def test_value_gap_and_estimate_are_in_the_units_of_x(scale: float, library: Library) -> None:
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    x = support.gaussian(*SHAPE)
+    one, other = (
+        truncated_svd(library.array(y, "float32"), RANK, tol=0.2, full_output=True)
+        for y in (x, x * scale)
+    )
+    for name in ("value", "gap", "estimate"):
+        a, b = (float(library.numpy(getattr(full, name))) for full in (one, other))
+        # Differences of numbers like the value: that is what their roundings are measured in.
+        rounding = 100 * EPS["float32"] * float(library.numpy(one.value))
+        assert b / scale == pytest.approx(a, abs=rounding)
+
+
+def test_the_estimate_falls_with_what_is_missed() -> None:
+    """Not a bound, but of the right size where a spectrum decays."""
+    x = made("exponential")
+    truth = float(ky_fan(x, RANK))
+    from specdesc import backends
+
+    leaf = backends.load("numpy")
+    block = subspace.random_block(x, RANK + 10, 0, backend=leaf)
+    for passes in (1, 2, 3):
+        found = subspace.iterate(x, block, RANK, passes, backend=leaf)
+        missed = truth - found.s[:RANK].sum()
+        guess = subspace.estimate(found, RANK, backend=leaf)
+        assert guess <= 100 * max(missed, 1e-12)
+        assert guess >= 0
+
+
+def test_more_passes_never_lower_the_value() -> None:
+    """R54: every half pass can only raise it."""
+    from specdesc import backends
+
+    leaf = backends.load("numpy")
+    for name in ("power law", "flat", "exponential"):
+        x = made(name)
+        block = subspace.random_block(x, RANK + 4, 1, backend=leaf)
+        values = []
+        for passes in (1, 2, 3, 4):
+            found = subspace.iterate(x, block, RANK, passes, backend=leaf)
+            before, last = found.earlier
+            values += [before, last, found.s[:RANK].sum()]
+        assert (np.diff(values) >= -1e-12).all()
+
+
+# --- warm starts ---------------------------------------------------------------------------------
+
+
+def test_a_start_has_one_structure_for_ever(library: Library, dtype: str) -> None:
+    """Shape and dtype from `initial_start` on, on the cheap path and on the dense one."""
+    if dense_only(library) or (library.compiles and dtype != "float32"):
+        pytest.skip("no truncated SVD, or the same for every dtype")
+    x = library.array(made("power law", dtype), dtype)
+    start = initial_start(x, RANK)
+    for tol in (0.3, None, 1e-6):
+        full = truncated_svd(x, RANK, tol=tol, start=start, full_output=True)
+        assert type(full.start) is type(start)
+        assert full.start.dtype == start.dtype
+        assert tuple(full.start.shape) == tuple(start.shape) == (SHAPE[1], RANK + 10)
+        block = library.numpy(full.start)
+        assert_ratio(adjoint(block) @ block - np.eye(RANK + 10), SHAPE[1], EPS["float32"])
+        start = full.start
+
+
+def test_initial_start_is_the_same_on_every_library_and_for_every_seed_another(
+    library: Library,
+) -> None:
+    x = library.array(np.zeros((3, 30, 40)), "float32")
+    for seed in (0, 1):
+        block = library.numpy(initial_start(x, 2, seed=seed))
+        expected = gaussian((40, 12), seed) / 40**0.5
+        np.testing.assert_allclose(block, np.broadcast_to(expected, (3, 40, 12)), rtol=1e-6)
+    first, second = (library.numpy(initial_start(x, 2, seed=seed)) for seed in (0, 1))
+    assert (first != second).any()
+
+
+def test_a_warm_start_needs_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R19: from the block of the last call, the value is better after one pass than cold."""
+    passes = []
+    original = subspace.iterate
+
+    def counted(x: Any, block: Any, rank: int, count: int, **options: Any) -> Any:
+        passes.append(count)
+        return original(x, block, rank, count, **options)
+
+    monkeypatch.setattr(subspace, "iterate", counted)
+    x = made("power law")
+    cold = truncated_svd(x, RANK, tol=0.2, full_output=True)
+    warm = truncated_svd(x, RANK, tol=0.2, start=cold.start, full_output=True)
+    assert passes == [2, 1]
+    assert warm.value >= cold.value * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, 0.0])
+def test_a_poisoned_start_recovers(poison: float, library: Library) -> None:
+    """R51: one NaN in a state does not stay for ever; a start of zeros is no worse than none."""
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    host = np.stack([made("exponential"), made("gap")])
+    x = library.array(host, "float32")
+    start = library.numpy(initial_start(x, RANK)).copy()
+    start[0] = poison
+    full = truncated_svd(x, RANK, tol=0.1, start=library.array(start), full_output=True)
+    assert np.isfinite(library.numpy(full.S)).all()
+    assert np.isfinite(library.numpy(full.start)).all()
+    again = truncated_svd(x, RANK, tol=0.1, start=full.start, full_output=True)
+    truth = ky_fan(host, RANK)
+    assert (library.numpy(again.value) >= 0.9 * truth).all()
+
+
+def test_a_nan_gradient_leaves_the_start_as_it_was(library: Library) -> None:
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    host = np.stack([made("exponential"), made("gap") * np.nan])
+    x = library.array(host, "float32")
+    start = initial_start(x, RANK, seed=3)
+    full = truncated_svd(x, RANK, tol=0.1, start=start, full_output=True)
+    before, after = library.numpy(start), library.numpy(full.start)
+    assert (after[1] == before[1]).all()
+    assert (after[0] != before[0]).any()
+
+
+def test_a_new_direction_is_found_from_a_start_that_has_no_part_of_it(library: Library) -> None:
+    """R50: the leading direction appears orthogonal to the whole warm block."""
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    n = SHAPE[1]
+    v = support.orthonormal(n, n, seed=7)
+    u = support.orthonormal(SHAPE[0], n, seed=8)
+    s = 0.6 ** np.arange(n)
+    s[40] = 5.0
+    x = library.array((u * s) @ v.T, "float32")
+    start = library.array(v[:, :16], "float32")
+    truth = float(ky_fan((u * s) @ v.T, RANK))
+    for _ in range(3):
+        full = truncated_svd(x, RANK, tol=0.01, start=start, full_output=True)
+        start = full.start
+    assert float(library.numpy(full.value)) >= 0.99 * truth
+
+
+def test_a_start_of_any_scale_is_as_good() -> None:
+    x = made("exponential").astype("float32")
+    start = initial_start(x, RANK)
+    values = [
+        truncated_svd(x, RANK, tol=0.05, start=start * np.float32(2.0**e), full_output=True).value
+        for e in (-60, 0, 60)
+    ]
+    assert min(values) >= 0.95 * ky_fan(x, RANK)
+
+
+def test_the_seed_decides_and_the_same_seed_gives_the_same_bytes(library: Library) -> None:
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    x = library.array(made("power law"), "float32")
+    runs = [
+        library.numpy(truncated_svd(x, RANK, tol=0.3, seed=seed, full_output=True).start)
+        for seed in (0, 0, 1)
+    ]
+    assert runs[0].tobytes() == runs[1].tobytes()
+    assert runs[0].tobytes() != runs[2].tobytes()
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tol", [None, 1e-5])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_equivariance_transposition_scale_and_diagonals(tol: float | None, dtype: str) -> None:
+    """T13 and T14, where s_k > s_(k+1)."""
+    x = made("exponential", dtype)
+    q, z = (support.orthonormal(n, n, seed=n, dtype=dtype) for n in SHAPE)
+
+    def f(y: Any, rank: int = RANK) -> Any:
+        return truncated_spectral_step(np.ascontiguousarray(y), rank, tol=tol)
+
+    # A value within tol of the best allows a step within about sqrt(tol) of the true one.
+    limit = 1e-10 if tol is None else 0.05
+    step = f(x)
+    assert spectral_norm(f(q @ x @ adjoint(z)) - q @ step @ adjoint(z)) < limit
+    assert spectral_norm(f(adjoint(x)) - adjoint(step)) < limit
+    assert spectral_norm(f(-x) + step) < limit
+    assert (f(4.0 * x) == step).all()
+    u, _, vh = np.linalg.svd(x)
+    assert spectral_norm(step - u[:, :RANK] @ vh[:RANK]) < limit
+
+
+def test_the_full_rank_step_is_the_polar_factor_and_a_diagonal_gives_signs() -> None:
+    x = support.gaussian(8, 8, seed=5)
+    np.testing.assert_allclose(truncated_spectral_step(x, 8), support.polar_factor(x), atol=1e-12)
+    d = np.diag([3.0, -2.0, 1.5, -0.5])
+    np.testing.assert_allclose(
+        truncated_spectral_step(d, 2), np.diag([1.0, -1.0, 0.0, 0.0]), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("tol", [None, 0.01])
+def test_ties_at_the_cut_cost_no_value(tol: float | None) -> None:
+    """R52: which of the tied pairs is taken is free, the value is not."""
+    x = made("ties past the cut")
+    full = truncated_spectral_step(x, RANK, tol=tol, full_output=True)
+    assert full.value == pytest.approx(RANK, rel=0.01)
+    s = np.linalg.svd(full.step, compute_uv=False)
+    np.testing.assert_allclose(s[:RANK], 1, atol=1e-12)
+    np.testing.assert_allclose(s[RANK:], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("tol", [None, 0.05])
+def test_tall_wide_and_complex(tol: float | None) -> None:
+    """R15, R17: a transpose without a conjugate is wrong by half of every value."""
+    for shape in ((400, 50), (50, 400)):
+        low = support.gaussian(shape[0], 3, dtype="complex128") @ support.gaussian(
+            3, shape[1], seed=1, dtype="complex128"
+        )
+        x = low + 0.5 * support.gaussian(*shape, seed=2, dtype="complex128")
+        u, s, vh = truncated_svd(x, 2, tol=tol)
+        truth = np.linalg.svd(x, compute_uv=False)[:2]
+        assert (np.abs(s / truth - 1) <= 0.05).all()
+        assert_ratio(np.diagonal(adjoint(u) @ x @ adjoint(vh)) - s, 400 * truth[0], 2**-52)
+
+
+def test_small_singular_values_survive_single_precision() -> None:
+    """R20: no cut-off at 1e3 eps."""
+    x = support.with_spectrum([1.0, 5e-3, 1e-3], (96, 80)).astype("float32")
+    for tol in (None, 1e-4):
+        _, s, _ = truncated_svd(x, 2, tol=tol)
+        assert abs(s[1] - 5e-3) <= 1e-6
+
+
+def test_a_stack_takes_as_many_factorizations_as_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R48: no hidden loop over the stack."""
+    calls = []
+    original = np.linalg.qr
+    monkeypatch.setattr(np.linalg, "qr", lambda *a, **k: calls.append(1) or original(*a, **k))
+    x = support.gaussian(16, 96, 80)
+    counts = []
+    for stack in (x[:1], x):
+        calls.clear()
+        truncated_svd(stack, 2, tol=0.9)
+        counts.append(len(calls))
+    assert counts[0] == counts[1]
+
+
+def test_a_hard_neighbour_changes_nothing() -> None:
+    """Each matrix of a stack is served by the first method that meets the tolerance for it."""
+    easy, hard = made("exponential"), support.gaussian(*SHAPE)
+    both = truncated_svd(np.stack([easy, hard]), RANK, tol=0.01, full_output=True)
+    for i, x in enumerate((easy, hard)):
+        alone = truncated_svd(x, RANK, tol=0.01, full_output=True)
+        np.testing.assert_allclose(both.S[i], alone.S, rtol=1e-10)
+        np.testing.assert_allclose(both.gap[i], alone.gap, rtol=1e-6)
+
+
+def test_memory_does_not_grow_with_a_second_copy_of_the_input() -> None:
+    """R16 and R35: 200000 by 3 takes no 200000 by 200000 Gram matrix."""
+    x = np.ones((200_000, 3))
+    _, s, _ = truncated_svd(x, 2)
+    np.testing.assert_allclose(s, [600_000**0.5, 0], atol=1e-8)
