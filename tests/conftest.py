@@ -39,12 +39,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pairs = [
             pytest.param(way, dtype, marks=_marks(way), id=f"{way.name}-{dtype}")
             for way in ways
-            for dtype in way.dtypes
+            for dtype in way.tried
         ]
         metafunc.parametrize(("library", "dtype"), pairs, indirect=["library"])
     else:
         params = [pytest.param(way, marks=_marks(way), id=way.name) for way in ways]
         metafunc.parametrize("library", params, indirect=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give all tests of JAX to one worker: two would compile the same functions twice."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneWorkerForJax(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "jax" if "[jax" in nodeid else nodeid
+
+    return OneWorkerForJax(config, log)
 
 
 def _sets_dtype(metafunc: pytest.Metafunc) -> bool:

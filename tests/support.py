@@ -87,6 +87,11 @@ class Library:
         return self.backend == "jax"
 
     @property
+    def tried(self) -> tuple[str, ...]:
+        """The dtypes that laws are tried on: one of each kind where each is a compilation."""
+        return ("bfloat16", "float32", "complex64") if self.compiles else self.dtypes
+
+    @property
     def flushes(self) -> bool:
         """Whether subnormal numbers are zero here."""
         return self.backend in ("jax", "cupy") or self.name == "torch:cuda"
