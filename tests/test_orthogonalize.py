@@ -34,7 +34,7 @@ def diagonal(q: Any, x: Any) -> tuple[Any, Any]:
 
 def test_the_default_is_the_polar_factor_to_working_accuracy(library: Library, dtype: str) -> None:
     eps = EPS[dtype]
-    for shape in ((6, 4), (4, 6), (40, 36)):
+    for shape in ((40, 36),) if library.compiles else ((6, 4), (4, 6), (40, 36)):
         x = library.array(support.easy(shape=shape, dtype=dtype), dtype)
         expected = support.polar_factor(library.numpy(x).astype("complex128"))
         error = library.numpy(orthogonalize(x)) - expected

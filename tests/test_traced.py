@@ -17,7 +17,7 @@ SHAPE = (48, 44)
 EVERY = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 
 
-@pytest.fixture
+@pytest.fixture(params=["jax"])
 def jax() -> Any:
     module = pytest.importorskip("jax", reason="jax is not installed")
     with JAX.context():
