@@ -2,6 +2,7 @@
 
 from specdesc import backends, problems, prox, rules, schedules
 from specdesc._extras import MissingExtra
+from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
 from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
 from specdesc.truncate import (
@@ -14,6 +15,7 @@ from specdesc.truncate import (
 
 __all__ = [
     "History",
+    "MinimaxPolynomial",
     "MissingExtra",
     "Orthogonalization",
     "Polar",
@@ -22,6 +24,7 @@ __all__ = [
     "TruncatedStep",
     "backends",
     "initial_start",
+    "minimax_polynomial",
     "minimize",
     "orthogonalize",
     "polar",

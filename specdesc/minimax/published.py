@@ -1,22 +1,18 @@
-"""Scalar maths of the polynomial iterations: floats in, floats out, no arrays.
-
-An iteration applies odd polynomials p(x) = a x + b x**3 + c x**5 to the singular values of a
-matrix. What it does to a whole interval of them is known before any matrix is seen.
-"""
+"""Published iterations, as they are, and what they promise."""
 
 import math
 from collections.abc import Sequence
 from functools import cache
 
 from specdesc._opaque import opaque
+from specdesc.minimax.images import Polynomial, composed_image
 
 Quintic = tuple[float, float, float]
 
 #: Keller Jordan's step of the Muon optimizer (github.com/KellerJordan/Muon), five times the same.
 NEWTON_SCHULZ: tuple[Quintic, ...] = ((3.4445, -4.7750, 2.0315),) * 5
 
-#: Polar Express (arXiv:2505.16932), designed for singular values in [1e-3, 1]; the last step
-#: is repeated for as long as it is needed.
+#: Polar Express (arXiv:2505.16932), designed for singular values in [1e-3, 1].
 POLAR_EXPRESS: tuple[Quintic, ...] = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
@@ -26,6 +22,7 @@ POLAR_EXPRESS: tuple[Quintic, ...] = (
     (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
 )
+
 LAST_STEP: Quintic = (1.875, -1.25, 0.375)
 
 #: Polar Express leaves its interval 1 + 1e-5 above 1 and overflows, so its published code damps
@@ -39,40 +36,6 @@ def damped(step: Quintic, factor: float, /) -> Quintic:
     return a / factor, b / factor**3, c / factor**5
 
 
-def image(step: Quintic, lower: float, upper: float, /) -> tuple[float, float]:
-    """Return the smallest and the largest value of a quintic step on [lower, upper]."""
-    a, b, c = step
-    # p'(x) = a + 3 b y + 5 c y**2 with y = x**2: its zeros are the only inner extrema.
-    discriminant = 9 * b * b - 20 * a * c
-    points = [lower, upper]
-    if discriminant >= 0 and c != 0:
-        roots = [(-3 * b + sign * math.sqrt(discriminant)) / (10 * c) for sign in (-1.0, 1.0)]
-        points += [math.sqrt(y) for y in roots if lower * lower < y < upper * upper]
-    values = [x * (a + x * x * (b + x * x * c)) for x in points]
-    return min(values), max(values)
-
-
-@opaque
-def bound(steps: Sequence[Quintic], lower: float, /) -> float:
-    """Return max |1 - t| where the composed steps take [lower, 1].
-
-    Exact up to rounding: a polynomial takes an interval onto an interval, so the image of a
-    composition is the composition of the images. What starts below `lower` may not exceed it.
-    """
-    low, high = lower, 1.0
-    below = lower
-    for step in steps:
-        below = image(step, 0.0, below)[1]
-        low, high = image(step, low, high)
-    return max(1.0 - low, high - 1.0, below - 1.0)
-
-
-@opaque
-def slope(steps: Sequence[Quintic], /) -> float:
-    """Return the product of the leading coefficients."""
-    return math.prod(step[0] for step in steps)
-
-
 @opaque
 def damped_polar_express() -> tuple[Quintic, ...]:
     """Return the published run, damped so that rounding cannot push a value out of it."""
@@ -80,16 +43,29 @@ def damped_polar_express() -> tuple[Quintic, ...]:
 
 
 @opaque
+def bound(steps: Sequence[Polynomial], lower: float, /) -> float:
+    """Return max abs(1 - p(x)) of the composition p on [lower, 1].
+
+    Exact up to rounding: a polynomial takes an interval onto an interval, so the image of a
+    composition is the composition of the images. What starts below `lower` may not exceed it.
+    """
+    low, high = composed_image(steps, lower, 1.0)
+    return max(1.0 - low, high - 1.0, composed_image(steps, 0.0, lower)[1] - 1.0)
+
+
+@opaque
+def slope(steps: Sequence[Polynomial], /) -> float:
+    """Return the slope of the composition at zero, the product of the leading coefficients."""
+    return float(math.prod(step[0] for step in steps))
+
+
+@opaque
+@cache
 def polar_express_steps(lower: float, tol: float, limit: int) -> tuple[Quintic, ...]:
     """Return the shortest run of Polar Express that takes [lower, 1] to 1 +- tol.
 
     At most `limit` steps: each one beyond the published ones gains a factor of 1.875 only.
     """
-    return _polar_express_steps(lower, tol, limit)
-
-
-@cache
-def _polar_express_steps(lower: float, tol: float, limit: int) -> tuple[Quintic, ...]:
     steps = list(damped_polar_express())
     while bound(steps, lower) > tol and len(steps) < limit:
         steps.append(LAST_STEP)
