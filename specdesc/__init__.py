@@ -5,6 +5,7 @@ from specdesc._extras import MissingExtra
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
 from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
+from specdesc.plan import Plan, plan_orthogonalization
 from specdesc.truncate import (
     TruncatedStep,
     TruncatedSVD,
@@ -18,6 +19,7 @@ __all__ = [
     "MinimaxPolynomial",
     "MissingExtra",
     "Orthogonalization",
+    "Plan",
     "Polar",
     "Result",
     "TruncatedSVD",
@@ -27,6 +29,7 @@ __all__ = [
     "minimax_polynomial",
     "minimize",
     "orthogonalize",
+    "plan_orthogonalization",
     "polar",
     "problems",
     "prox",

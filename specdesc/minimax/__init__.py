@@ -8,7 +8,6 @@ from specdesc.minimax.forms import PRODUCTS, Step, evaluation_step, step_polynom
 from specdesc.minimax.images import Polynomial, composed_image, image
 from specdesc.minimax.polynomial import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimax.published import (
-    LAST_STEP,
     NEWTON_SCHULZ,
     POLAR_EXPRESS,
     SAFETY,
@@ -16,13 +15,11 @@ from specdesc.minimax.published import (
     bound,
     damped,
     damped_polar_express,
-    polar_express_steps,
     slope,
 )
 from specdesc.minimax.schedule import Schedule, cheapest_schedule, x_side_costs
 
 __all__ = [
-    "LAST_STEP",
     "NEWTON_SCHULZ",
     "POLAR_EXPRESS",
     "PRODUCTS",
@@ -40,7 +37,6 @@ __all__ = [
     "evaluation_step",
     "image",
     "minimax_polynomial",
-    "polar_express_steps",
     "slope",
     "step_polynomial",
     "x_side_costs",

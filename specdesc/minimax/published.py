@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache
 
 from specdesc._opaque import opaque
 from specdesc.minimax.images import Polynomial, composed_image
@@ -22,8 +21,6 @@ POLAR_EXPRESS: tuple[Quintic, ...] = (
     (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
 )
-
-LAST_STEP: Quintic = (1.875, -1.25, 0.375)
 
 #: Polar Express leaves its interval 1 + 1e-5 above 1 and overflows, so its published code damps
 #: every step but the last ones by this factor. Rounding can then never push a value out.
@@ -57,19 +54,3 @@ def bound(steps: Sequence[Polynomial], lower: float, /) -> float:
 def slope(steps: Sequence[Polynomial], /) -> float:
     """Return the slope of the composition at zero, the product of the leading coefficients."""
     return float(math.prod(step[0] for step in steps))
-
-
-@opaque
-@cache
-def polar_express_steps(lower: float, tol: float, limit: int) -> tuple[Quintic, ...]:
-    """Return the shortest run of Polar Express that takes [lower, 1] to 1 +- tol.
-
-    At most `limit` steps: each one beyond the published ones gains a factor of 1.875 only.
-    """
-    steps = list(damped_polar_express())
-    while bound(steps, lower) > tol and len(steps) < limit:
-        steps.append(LAST_STEP)
-    # Fewer may do: the end of the published run is there for the last digits only.
-    while len(steps) > 1 and bound(steps[:-1], lower) <= tol:
-        steps.pop()
-    return tuple(steps)
