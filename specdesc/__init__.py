@@ -2,8 +2,10 @@
 
 from specdesc import backends, problems, prox, rules, schedules
 from specdesc._extras import MissingExtra
+from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
 from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
+from specdesc.plan import Plan, plan_orthogonalization
 from specdesc.truncate import (
     TruncatedStep,
     TruncatedSVD,
@@ -14,16 +16,20 @@ from specdesc.truncate import (
 
 __all__ = [
     "History",
+    "MinimaxPolynomial",
     "MissingExtra",
     "Orthogonalization",
+    "Plan",
     "Polar",
     "Result",
     "TruncatedSVD",
     "TruncatedStep",
     "backends",
     "initial_start",
+    "minimax_polynomial",
     "minimize",
     "orthogonalize",
+    "plan_orthogonalization",
     "polar",
     "problems",
     "prox",

@@ -1,10 +1,11 @@
 """Functions of the singular values: the polar factor, and exact spectral maps."""
 
-import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args, overload
 
-from specdesc import minimax
+from specdesc import _adapt as adapt
+from specdesc import _plan
+from specdesc._adapt import Followed
 from specdesc._array import check_fraction, enter, eps, is_half, working
 from specdesc._core import polynomial
 from specdesc._core.linalg import (
@@ -18,20 +19,15 @@ from specdesc._core.linalg import (
     thin_svd,
     zeros,
 )
-from specdesc._core.polynomial import Iterate
+from specdesc._core.polynomial import Start
+from specdesc._plan import Run
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
 Method = Literal["auto", "polynomial", "svd", "newton-schulz", "polar-express"]
 
-#: The floor of a fixed plan when none is given: the interval that Polar Express is made for.
-DEFAULT_FLOOR = 1e-3
-
 #: Up to this short side one SVD costs less than the products of an iteration (measured, CPU).
 SMALL = 32
-
-#: More steps than any floor above the working accuracy needs.
-MOST_STEPS = 40
 
 
 class Orthogonalization(NamedTuple):
@@ -114,9 +110,10 @@ def orthogonalize(
         may look at values, and is 1e-3 elsewhere (JAX, dask, GPUs, traced arrays).
     method : str
         ``"svd"`` is exact and drops s_i <= max(`floor`, max(m, n) eps) s_1. ``"polynomial"`` runs
-        Polar Express for as long as `tol` and `floor` need. ``"newton-schulz"`` and
-        ``"polar-express"`` are the published iterations of 5 and 7 steps as they are. ``"auto"``
-        takes the SVD for small matrices and for the working accuracy, polynomials otherwise, and
+        the cheapest polynomials that `tol` and `floor` need, see `plan_orthogonalization`.
+        ``"newton-schulz"`` and ``"polar-express"`` are the published iterations of 5 and 7 steps
+        as they are. ``"auto"`` takes the SVD for small matrices and for the working accuracy,
+        polynomials otherwise, and
         the SVD again where values may be looked at and show a matrix without a certificate.
     full_output : bool
         Return an `Orthogonalization` instead of the factor alone.
@@ -135,19 +132,22 @@ def orthogonalize(
     Notes
     -----
     `error` bounds |1 - t_i| and the spectral distance of Q to the true factor on the kept
-    directions. Polynomials: the exact image of the interval [floor, 1], or the measured Frobenius
-    norm of I - Q Qᴴ, plus 2 sqrt(max(m, n)) eps times the largest gain of the iteration (the first
-    step rounds small singular values, the others magnify that). SVD: 4 sqrt(max(m, n)) eps s_1/s_r
-    with s_r the last one kept. Both terms are derived, first order in eps, and hold for rounding
-    errors that add like a random walk; the tests try them on thousands of matrices.
+    directions. Polynomials: the exact image of the interval that starts at the floor, or
+    r / (1 + sqrt(1 - r)) with r the measured Frobenius norm of I - Q Qᴴ, plus
+    (2 + sqrt(max(m, n)) / 8) eps / l. Here l is the smallest singular value, relative to the norm,
+    that the floor proves, or the residual and the steps together. The norm is the Schatten norm of
+    order 8, at most m^(1/8) s_1. SVD: 4 sqrt(max(m, n)) eps s_1/s_r with s_r the last one kept. The
+    rounding terms are first order in eps, for errors that add like a random walk: the one of the
+    polynomials is measured, with a factor of 3 to spare, the one of the SVD derived, and the tests
+    try both on thousands of matrices.
 
-    Cost for m <= n: one SVD, or 4 m² n + 2 m³ flops a step. A NaN or an inf gives NaN in that
-    matrix alone.
+    Cost for m <= n: one SVD, or 4 m² n flops a step and 2 m³ for each product of squares in
+    it. A NaN or an inf gives NaN in that matrix alone.
 
     References
     ----------
-    Polar Express: arXiv:2505.16932. Quintic Newton-Schulz: Keller Jordan's Muon. Error bounds:
-    derived.
+    Best odd polynomials in sequence: arXiv:2505.16932 (Polar Express). Quintic
+    Newton-Schulz: Keller Jordan's Muon. Error bounds: derived.
 
     Examples
     --------
@@ -206,7 +206,7 @@ def _orthogonalize(
     balanced = balance(working(xp, x), backend=backend)
     wide = x.shape[-2] <= x.shape[-1]
     matrix = balanced.matrix if wide else adjoint(balanced.matrix, xp=xp)
-    goal = _goal(tol, x, backend)
+    goal = _plan.goal(tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     if method == "svd":
         full = _by_svd(matrix, floor, backend)
     elif method == "polynomial":
@@ -215,12 +215,6 @@ def _orthogonalize(
         full = _by_published(matrix, method, floor, backend)
     factor = full.factor if wide else adjoint(full.factor, xp=xp)
     return _finish(full._replace(factor=factor), x, tol, balanced, backend)
-
-
-def _goal(tol: float | None, x: Array, backend: Backend) -> float:
-    if tol is not None:
-        return tol
-    return (4.0 if is_half(backend.xp, x.dtype) else 16.0) * eps(backend.xp, x.dtype)
 
 
 def _finish(
@@ -259,75 +253,51 @@ def _by_svd(x: Array, floor: float | None, backend: Backend) -> Orthogonalizatio
     return Orthogonalization(factor, 4 * largest**0.5 * unit * spread, counts, none, none)
 
 
-def _normalized(x: Array, backend: Backend) -> tuple[Array, Array]:
-    """Divide by the Frobenius norm, and say which matrices are zero."""
-    xp = backend.xp
-    norm = frobenius(x, xp=xp)
-    zero = norm == 0
-    return x / xp.astype(xp.where(zero, xp.ones_like(norm), norm), x.dtype), zero
-
-
 def _by_polynomial(
     x: Array, goal: float, floor: float | None, backend: Backend
 ) -> Orthogonalization:
-    # Dividing by the Frobenius norm takes s_1 to at least 1 / sqrt(m) and so the floor with it.
-    lower = (floor or DEFAULT_FLOOR) / x.shape[-2] ** 0.5
-    unit, zero = _normalized(x, backend)
     if floor is None and backend.may_branch(x):
-        steps = minimax.polar_express_steps(eps(backend.xp, x.dtype), goal, MOST_STEPS)
-        iterate = polynomial.run_until(unit, steps, goal, zero, backend=backend)
-        return _certify(iterate, None, backend)
-    steps = minimax.polar_express_steps(lower, goal, MOST_STEPS)
-    iterate = polynomial.run(unit, steps, backend=backend)
-    return _certify(iterate, _planned(steps, lower, floor, x, backend), backend)
+        return _certified(adapt.follow(x, goal, backend=backend), None, backend)
+    run = _plan.fixed(tuple(x.shape[-2:]), eps(backend.xp, x.dtype), goal, floor)
+    return _fixed(polynomial.start(x, backend=backend), run, floor is not None, backend)
 
 
 def _by_published(
     x: Array, method: Method, floor: float | None, backend: Backend
 ) -> Orthogonalization:
-    steps = {
-        "newton-schulz": minimax.NEWTON_SCHULZ,
-        "polar-express": minimax.damped_polar_express(),
-    }[method]
-    lower = (floor or DEFAULT_FLOOR) / x.shape[-2] ** 0.5
-    unit, _ = _normalized(x, backend)
-    iterate = polynomial.run(unit, steps, backend=backend)
-    return _certify(iterate, _planned(steps, lower, floor, x, backend), backend)
+    # Dividing by the Frobenius norm takes s_1 to at least 1 / sqrt(m) and so the floor with it.
+    run = _plan.published(method, (floor or _plan.DEFAULT_FLOOR) / x.shape[-2] ** 0.5)
+    return _fixed(polynomial.start_unit(x, backend=backend), run, floor is not None, backend)
 
 
-def _planned(
-    steps: tuple[minimax.Quintic, ...],
-    lower: float,
-    floor: float | None,
-    x: Array,
-    backend: Backend,
-) -> float | None:
-    """Return what the steps promise of all values above the floor, None without a floor."""
-    if floor is None:
-        return None
-    gain = min(minimax.slope(steps), 1 / lower)
-    return minimax.bound(steps, lower) + _rounding(x, backend) * gain
+def _fixed(begin: Start, run: Run, floored: bool, backend: Backend) -> Orthogonalization:
+    """Apply all steps. Their promise holds for the values above a floor that was given."""
+    xp = backend.xp
+    factor = polynomial.run(begin, run.steps, backend=backend)
+    iterate = polynomial.measure(factor, backend=backend)
+    residual = per_batch(iterate.residual)
+    gain = adapt.gain(residual, run.slope, run.gain, xp=xp)
+    products = xp.full_like(xp.astype(residual, xp.int32), run.products)
+    followed = Followed(factor, residual, gain, products)
+    shape, unit = tuple(factor.shape[-2:]), eps(xp, factor.dtype)
+    return _certified(followed, _plan.promise(run, shape, unit) if floored else None, backend)
 
 
-def _rounding(x: Array, backend: Backend) -> float:
-    return 2 * math.sqrt(max(x.shape[-2:])) * eps(backend.xp, x.dtype)
+def _certified(followed: Followed, promise: float | None, backend: Backend) -> Orthogonalization:
+    """Attach the bound: the measured residual where it proves something, else the promise.
 
-
-def _certify(iterate: Iterate, planned: float | None, backend: Backend) -> Orthogonalization:
-    """Attach the bound: the measured residual where it proves something, else the plan's.
-
-    A residual below 1 says that every singular value of the factor lies within it of 1, so that
-    nothing was lost below the floor. Without a floor there is no other proof.
+    A residual below 1 says that every singular value of the factor lies near 1, so that nothing
+    was lost below the floor. Without a floor there is no other proof.
     """
     xp = backend.xp
-    factor, residual, gain = iterate.matrix, per_batch(iterate.residual), per_batch(iterate.gain)
+    factor, residual, gain, products = followed
+    unit = _plan.rounding(tuple(factor.shape[-2:]), eps(xp, factor.dtype))
     infinite = xp.full_like(residual, float("inf"))
-    error = xp.where(residual < 1, residual + _rounding(factor, backend) * gain, infinite)
-    if planned is not None:
-        error = xp.minimum(error, xp.full_like(error, planned))
+    error = xp.where(residual < 1, adapt.distance(residual, xp=xp) + unit * gain, infinite)
+    if promise is not None:
+        error = xp.minimum(error, xp.full_like(error, promise))
     rank = xp.astype(xp.round(per_batch(frobenius(factor, xp=xp)) ** 2), xp.int32)
-    spent = xp.full_like(rank, 3 * iterate.steps + 1)
-    return Orthogonalization(factor, error, rank, spent, xp.zeros_like(rank))
+    return Orthogonalization(factor, error, rank, products, xp.zeros_like(rank))
 
 
 def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:

@@ -148,8 +148,7 @@ def check_contract(rng: np.random.Generator, count: int, dtype: str) -> None:
         # the floor is measured, that is said of the matrices that pass.
         slack = 16 * EPS[dtype] * max(m, n)
         if method == "polynomial":
-            gain = minimax.slope(minimax.polar_express_steps((floor or 1e-3) / k**0.5, tol, 40))
-            slack = rounding * gain
+            slack = rounding * 2 * k**0.125 / (floor or EPS[dtype])
         if method in METHODS:
             held = full.status == 0 if floor is None else full.status < 2
             assert (t[held] >= -slack).all(), (method, tol, floor, m, n, t[held].min())
@@ -266,7 +265,8 @@ def test_rank_one_never_blows_up_and_keeps_its_sign(
     q = library.numpy(full.factor).astype("complex128")
     values = np.linalg.svd(q, compute_uv=False)
     # Newton-Schulz oscillates between 0.68 and 1.13 by design; the others converge.
-    low, high = (0.6, 1.3) if method == "newton-schulz" else (0.99, 1.01)
+    width = max(0.01, 4 * EPS[dtype])  # what half precision asks for
+    low, high = (0.6, 1.3) if method == "newton-schulz" else (1 - width, 1 + width)
     assert (values[:, 0] <= high).all()
     assert (values[:, 0] >= low).all()
     # Rounded to half precision, only the first two are still of rank one.
