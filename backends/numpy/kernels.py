@@ -1,10 +1,44 @@
-"""Kernels of the agnostic contract that save NumPy a pass over memory."""
+"""Kernels of the agnostic contract that save NumPy passes over memory."""
 
-from specdesc._typing import Array, Namespace
+from collections.abc import Sequence
+
+import numpy
+from specdesc._typing import Array
+from specdesc.backends import Backend
 
 
-def multiply_add(a: float, x: Array, z: Array, y: Array, /, *, xp: Namespace) -> Array:
-    """Return ``a x + z y``, the sum written into the product."""
-    out = xp.matmul(z, y)
+def multiply_add(
+    a: float, x: Array, z: Array, y: Array, /, *, alpha: float = 1.0, backend: Backend
+) -> Array:
+    """Return ``a x + alpha z y``, the sum written into the product."""
+    out = backend.xp.matmul(z, y)
+    if alpha != 1.0:
+        out *= alpha
     out += a * x
     return out
+
+
+def combine(
+    factors: Sequence[float], squares: Sequence[Array], diagonal: float, /, *, backend: Backend
+) -> Array:
+    """Return the sum of ``factors[i] squares[i]`` and `diagonal` I, in one array."""
+    total = factors[0] * squares[0]
+    for factor, square in zip(factors[1:], squares[1:], strict=True):
+        total += factor * square
+    if diagonal != 0.0:
+        backend.xp.einsum("...ii->...i", total)[...] += diagonal
+    return total
+
+
+def positive_definite(x: Array, /, *, backend: Backend) -> Array:
+    """Say which Hermitian matrices have a Cholesky factorization, a tenth of their spectrum."""
+    flat = numpy.reshape(x, (-1, *x.shape[-2:]))
+    return numpy.reshape(numpy.asarray([_has_cholesky(y) for y in flat]), x.shape[:-2])
+
+
+def _has_cholesky(x: Array) -> bool:
+    try:
+        numpy.linalg.cholesky(x)
+    except numpy.linalg.LinAlgError:
+        return False
+    return True
