@@ -18,6 +18,9 @@ WORTHWHILE = 4.0
 #: By how much a bound that failed is lowered.
 LOWERED = 8.0
 
+#: The largest bound that is tried: above, a run costs the same.
+LARGEST = 0.7
+
 #: How far a lift leaves the values that it was planned for from 1.
 LIFTED = 0.5
 
@@ -193,9 +196,13 @@ def _least(begin: Start, means: list[float], worth: list[float], backend: Backen
         max(least, math.sqrt(2.0 * noise) * mean) for mean, least in zip(means, worth, strict=True)
     ]
     trials = [_quarter(0.8 * _edge(*pair)) for pair in zip(means, fourth, strict=True)]
-    trials = [min(max(t, limit), 0.7) for t, limit in zip(trials, limits, strict=True)]
     found = [0.0] * len(means)
-    open_ = [mean > 0 and limit < 0.7 for mean, limit in zip(means, limits, strict=True)]
+    # Above a floor there is a plan without a proof: only a trial that looks good is made.
+    open_ = [
+        mean > 0 and limit < LARGEST and (trial >= limit or least == 0.0)
+        for mean, limit, trial, least in zip(means, limits, trials, worth, strict=True)
+    ]
+    trials = [min(max(t, limit), LARGEST) for t, limit in zip(trials, limits, strict=True)]
     while any(open_):
         shifts = [trial**2 + noise * mean**2 for trial, mean in zip(trials, means, strict=True)]
         proofs = _positive(gram, shifts, backend)

@@ -85,9 +85,7 @@ def start(x: Array, /, *, backend: Backend) -> Start:
     """
     xp = backend.xp
     gram = working(xp, gram_matrix(x, backend=backend))
-    largest = _or_one(
-        xp.max(xp.max(xp.abs(gram), axis=-1, keepdims=True), axis=-2, keepdims=True), xp
-    )
+    largest = _or_one(_largest_diagonal(gram, xp), xp)
     gram = gram / xp.astype(largest, gram.dtype)
     square = working(xp, gram_matrix(xp.astype(gram, x.dtype, copy=False), backend=backend))
     unit = eps(xp, x.dtype)
@@ -99,7 +97,14 @@ def start(x: Array, /, *, backend: Backend) -> Start:
         rest = scale / largest * scale
     rest = xp.astype(rest, gram.dtype)
     gram = xp.astype(gram / rest, x.dtype, copy=False)
-    return Start(x, scale, gram, xp.astype(square / rest / rest, x.dtype, copy=False))
+    return Start(x, scale, gram, xp.astype(square / (rest * rest), x.dtype, copy=False))
+
+
+def _largest_diagonal(gram: Array, xp: Namespace) -> Array:
+    """Return the largest entry of positive semidefinite matrices: it is on their diagonal."""
+    diagonal = xp.linalg.diagonal(gram)
+    diagonal = xp.real(diagonal) if is_complex(xp, gram.dtype) else diagonal
+    return xp.max(diagonal, axis=-1)[..., None, None]
 
 
 def start_unit(x: Array, /, *, backend: Backend) -> Start:
