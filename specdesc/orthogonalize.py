@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args, overload
 
 from specdesc import _adapt as adapt
-from specdesc import _plan
+from specdesc import _plan, _rational
 from specdesc._adapt import Followed
 from specdesc._array import check_fraction, enter, eps, is_half, working
-from specdesc._core import polynomial
+from specdesc._core import polynomial, rational
 from specdesc._core.linalg import (
     Balanced,
     adjoint,
@@ -24,7 +24,7 @@ from specdesc._plan import Run
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
-Method = Literal["auto", "polynomial", "svd", "newton-schulz", "polar-express"]
+Method = Literal["auto", "polynomial", "rational", "svd", "newton-schulz", "polar-express"]
 
 #: Up to this short side one SVD costs less than the products of an iteration (measured, CPU).
 SMALL = 32
@@ -111,6 +111,8 @@ def orthogonalize(
     method : str
         ``"svd"`` is exact and drops s_i <= max(`floor`, max(m, n) eps) s_1. ``"polynomial"`` runs
         the cheapest polynomials that `tol` and `floor` need, see `plan_orthogonalization`.
+        ``"rational"`` lifts the small singular values by Halley steps, each a factorization of a
+        Gram matrix, and leaves the last digits to polynomials.
         ``"newton-schulz"`` and ``"polar-express"`` are the published iterations of 5 and 7 steps
         as they are. ``"auto"`` takes the SVD for small matrices and for the working accuracy,
         polynomials otherwise, and
@@ -211,6 +213,8 @@ def _orthogonalize(
         full = _by_svd(matrix, floor, backend)
     elif method == "polynomial":
         full = _by_polynomial(matrix, goal, floor, backend)
+    elif method == "rational":
+        full = _by_rational(matrix, goal, floor, backend)
     else:
         full = _by_published(matrix, method, floor, backend)
     factor = full.factor if wide else adjoint(full.factor, xp=xp)
@@ -260,6 +264,27 @@ def _by_polynomial(
         return _certified(adapt.follow(x, goal, backend=backend), None, backend)
     run = _plan.fixed(tuple(x.shape[-2:]), eps(backend.xp, x.dtype), goal, floor)
     return _fixed(polynomial.start(x, backend=backend), run, floor is not None, backend)
+
+
+def _by_rational(
+    x: Array, goal: float, floor: float | None, backend: Backend
+) -> Orthogonalization:
+    xp = backend.xp
+    shape, unit = (x.shape[-2], x.shape[-1]), eps(xp, x.dtype)
+    if floor is None and backend.may_branch(x):
+        followed = _rational.follow(x, goal, backend=backend)
+        error = _rational.error(followed, backend=backend)
+    else:
+        run = _rational.fixed(shape, unit, goal, floor)
+        begin = polynomial.start(x, backend=backend)
+        factor = rational.run(begin, run.halleys, run.steps, backend=backend)
+        followed = _rational.measured(factor, run, backend=backend)
+        error = _rational.error(followed, backend=backend)
+        if floor is not None:
+            promised = xp.full_like(error, _rational.promise(run, shape, unit))
+            error = xp.minimum(error, promised)
+    rank = xp.astype(xp.round(per_batch(frobenius(followed.matrix, xp=xp)) ** 2), xp.int32)
+    return Orthogonalization(followed.matrix, error, rank, followed.products, xp.zeros_like(rank))
 
 
 def _by_published(

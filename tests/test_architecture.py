@@ -87,7 +87,7 @@ def test_import_order_of_the_floors() -> None:
         {"_array"},
         {"_core"},
         {"_plan"},
-        {"_adapt"},
+        {"_adapt", "_rational"},
         {"orthogonalize", "plan", "truncate", "schedules"},
         {"prox"},
         {"rules"},

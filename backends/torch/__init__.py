@@ -17,7 +17,9 @@ class TorchBackend(Backend):
     name = "torch"
     xp = array_api_compat.torch
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
+    kernels = MappingProxyType(
+        {"multiply_add": kernels.multiply_add, "solve_add": kernels.solve_add}
+    )
 
     def owns(self, kind: type, /) -> bool:
         """Claim tensors and their subclasses: parameters, fake and functional tensors."""

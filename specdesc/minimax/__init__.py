@@ -1,4 +1,4 @@
-"""Scalar maths of the polynomial iterations: floats in, floats out, no arrays.
+"""Scalar maths of the iterations: floats in, floats out, no arrays.
 
 An iteration applies odd polynomials p(x) = a x + b x**3 + ... to the singular values of a matrix.
 What it does to a whole interval of them is known before any matrix is seen.
@@ -17,6 +17,16 @@ from specdesc.minimax.published import (
     damped_polar_express,
     slope,
 )
+from specdesc.minimax.rational import (
+    Cap,
+    Halley,
+    RationalSchedule,
+    cheapest_rational,
+    halley,
+    halley_image,
+    lift,
+    rational_image,
+)
 from specdesc.minimax.schedule import Schedule, cheapest_schedule, x_side_costs
 
 __all__ = [
@@ -24,19 +34,27 @@ __all__ = [
     "POLAR_EXPRESS",
     "PRODUCTS",
     "SAFETY",
+    "Cap",
+    "Halley",
     "MinimaxPolynomial",
     "Polynomial",
     "Quintic",
+    "RationalSchedule",
     "Schedule",
     "Step",
     "bound",
+    "cheapest_rational",
     "cheapest_schedule",
     "composed_image",
     "damped",
     "damped_polar_express",
     "evaluation_step",
+    "halley",
+    "halley_image",
     "image",
+    "lift",
     "minimax_polynomial",
+    "rational_image",
     "slope",
     "step_polynomial",
     "x_side_costs",

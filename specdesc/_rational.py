@@ -1,0 +1,359 @@
+"""Which Halley steps and polynomials a matrix gets: fixed plans, and those that follow a measure."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from specdesc import _plan, minimax
+from specdesc._array import eps
+from specdesc._core import polynomial, rational
+from specdesc._core.linalg import frobenius, per_batch
+from specdesc._core.polynomial import Start, reach, slack
+from specdesc._opaque import opaque
+from specdesc._typing import Array
+from specdesc.backends import Backend
+from specdesc.minimax import Halley, Polynomial, Step
+
+#: Cost of a Halley step beyond that of a cubic, in m³ flops: the factorization and the inverse.
+FACTORIZATION = 3.0
+
+#: A step of weight c turns directions as a gain of WEIGHT c does (measured: at most a third).
+WEIGHT = 0.25
+
+#: Weights up to here are taken whatever the floor is: the known limit of backward stability.
+HARMLESS = 100.0
+
+#: Runs and single steps of one matrix at most.
+MOST_SEGMENTS = 12
+
+#: When the least floor has been lifted to here, no smaller singular value is looked for.
+ENOUGH = 0.5
+
+#: Residuals below this multiple of sqrt(m) eps are rounding.
+NOISE = 8.0
+
+#: A residual below this one is followed by the interval that it proves.
+KNOWN = 0.9
+
+
+class Run(NamedTuple):
+    """Steps for singular values in [0, 1], and what they promise."""
+
+    halleys: tuple[Halley, ...]
+    steps: tuple[Step, ...]
+    lower: float
+    bound: float  # max abs(1 - f) on [lower, 1]
+    slope: float  # of f at 0
+    gain: float  # 1 / x for the smallest x that f may lift above _plan.LIFTED
+    noise: float  # of the factorizations, as a gain
+    products: int  # of the steps, a solution counted as one, and one for the residual
+
+
+class Followed(NamedTuple):
+    """A factor and what is known of it; all but the factor have the batch shape."""
+
+    matrix: Array
+    gram: Array
+    residual: Array
+    slope: Array
+    gain: Array  # the inverse of the smallest singular value that is proven
+    noise: Array
+    products: Array
+
+
+@opaque
+def fixed(shape: tuple[int, int], unit: float, goal: float, floor: float | None, /) -> Run:
+    """Return the run that takes s_i >= floor s_1 to 1 +- goal, rounding included where it fits.
+
+    Without a floor only the residual proves anything, and that is the sum of m errors, squared.
+    """
+    lower = (floor or _plan.DEFAULT_FLOOR) * reach(shape[0]) / (1.0 + slack(shape, unit)) ** 2
+    return on_interval(shape, unit, goal, lower, floor is None)
+
+
+def promise(run: Run, shape: tuple[int, ...], unit: float, /) -> float:
+    """Return what a run promises of the values above its floor, rounding included."""
+    gain = min(run.slope, 1.0 / run.lower) + run.noise
+    return run.bound + _plan.rounding(shape, unit) * gain
+
+
+@cache
+def on_interval(shape: tuple[int, int], unit: float, goal: float, lower: float, summed: bool) -> Run:
+    """Return the cheapest run that takes [lower, 1] to 1 +- goal; rows <= columns.
+
+    `summed` asks for a residual of half the goal instead: the root of the sum of m errors.
+    """
+    rows, columns = shape
+    rounding = _plan.rounding(shape, unit)
+    halleys = tuple(minimax.lift(lower, _cap(shape, unit, goal), enough=unit / 8))
+    noises = [WEIGHT * sum(step.c for step in halleys[:k]) for k in range(len(halleys) + 1)]
+    if summed:
+        targets = [goal / (2.0 * math.sqrt(rows))] * len(noises)
+    else:
+        targets = [max(goal - rounding * (1.0 / lower + noise), goal / 2) for noise in noises]
+    costs = minimax.x_side_costs(columns / rows)
+    found = minimax.cheapest_rational(
+        lower,
+        halleys,
+        tuple(min(max(target, unit / 8), 0.5) for target in targets),
+        tuple(sorted(costs.items())),
+        costs[3] + FACTORIZATION,
+        _plan.margin(shape, unit),
+    )
+    polynomials = tuple(minimax.step_polynomial(step) for step in found.steps)
+    return Run(
+        found.halleys,
+        found.steps,
+        lower,
+        found.bound,
+        found.slope,
+        1.0 / _lifted(found.halleys, polynomials, found.slope),
+        noises[len(found.halleys)],
+        2 * len(found.halleys) + sum(2 + minimax.PRODUCTS[s.degree] for s in found.steps) + 1,
+    )
+
+
+def _cap(shape: tuple[int, int], unit: float, goal: float) -> minimax.Cap:
+    """Limit the weight c of a step at a floor l, as I + c R carries an error of c eps.
+
+    Directions of size l have turned by eps / l already, and a part of the goal is free for more.
+    In no case may the factorization fail.
+    """
+    free = goal / (8.0 * WEIGHT * _plan.rounding(shape, unit))
+    safe = 1.0 / (16.0 * math.sqrt(shape[1]) * unit)
+    return lambda lower: max(HARMLESS, min(max(WEIGHT / lower, free), safe))
+
+
+def _lifted(halleys: Sequence[Halley], polynomials: Sequence[Polynomial], slope: float) -> float:
+    """Return a start, nearly the largest, below which none is lifted above `_plan.LIFTED`."""
+
+    def stays(start: float) -> bool:
+        return minimax.rational_image(halleys, polynomials, 0.0, start)[1] <= _plan.LIFTED
+
+    low = _plan.LIFTED / slope
+    while not stays(low):
+        low /= 2.0
+    high = 4.0 * low
+    for _ in range(4):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if stays(middle) else (low, middle)
+    return low
+
+
+# --- what is measured ----------------------------------------------------------------------------
+
+
+def measured(factor: Array, run: Run, /, *, backend: Backend) -> Followed:
+    """Attach to the result of a fixed run what its residual proves."""
+    iterate = polynomial.measure(factor, backend=backend)
+    residual = per_batch(iterate.residual)
+    one = backend.xp.ones_like(residual)
+    counts = backend.xp.astype(backend.xp.zeros_like(residual), backend.xp.int32)
+    gain = _gain(residual, run.slope * one, run.gain * one, backend)
+    noise, products = run.noise * one, counts + run.products
+    return Followed(factor, iterate.gram, residual, run.slope * one, gain, noise, products)
+
+
+def error(followed: Followed, /, *, backend: Backend) -> Array:
+    """Bound the distance to the polar factor by the residual, inf where that proves nothing.
+
+    |1 - s| = |1 - s²| / (1 + s), and s >= sqrt(1 - residual).
+    """
+    xp, residual = backend.xp, followed.residual
+    unit = _plan.rounding(tuple(followed.matrix.shape[-2:]), eps(xp, followed.matrix.dtype))
+    distance = residual / (1 + _least(residual, backend)) + unit * (followed.gain + followed.noise)
+    # Zero is at a distance of 1: to bound it by more says nothing.
+    return xp.where(distance < 1, distance, xp.full_like(residual, float("inf")))
+
+
+def _gain(residual: Array, slope: Array, lifted: Array, backend: Backend) -> Array:
+    """Return the inverse of the smallest start that a residual proves, inf for none.
+
+    Steps of that slope lift x to at most slope x; a residual up to HALF says that every start was
+    lifted above LIFTED, of which the run knows better where that is.
+    """
+    xp = backend.xp
+    infinite = xp.full_like(residual, float("inf"))
+    least = _least(residual, backend)
+    steep = xp.where(least > 0, slope / xp.where(least > 0, least, least + 1), infinite)
+    return xp.minimum(steep, xp.where(residual <= _plan.HALF, lifted, infinite))
+
+
+def _least(residual: Array, backend: Backend) -> Array:
+    """Return the smallest singular value of a matrix with this residual."""
+    xp = backend.xp
+    return xp.sqrt(xp.maximum(1 - residual, xp.zeros_like(residual)))
+
+
+# --- where code may look at values ---------------------------------------------------------------
+
+
+class Interval(NamedTuple):
+    """Where the singular values of an iterate are taken to lie."""
+
+    lower: float
+    upper: float
+
+
+class Peel(NamedTuple):
+    """One Halley step for singular values too small to be seen in a Gram matrix."""
+
+    lower: float
+
+
+#: What a matrix needs next, None for nothing.
+Next = Interval | Peel | None
+
+
+def follow(x: Array, goal: float, /, *, backend: Backend) -> Followed:
+    """Return orthonormal matrices within `goal`, as far as rounding allows and they exist.
+
+    Each matrix goes its own way: a run from a guess of its least singular value, or single steps
+    until there is one to be seen; then, told by the residual, a run for the interval that is left.
+    """
+    xp, batch = backend.xp, tuple(x.shape[:-2])
+    begin = polynomial.start(xp.reshape(x, (-1, *x.shape[-2:])), backend=backend)
+    norm = per_batch(frobenius(begin.matrix, xp=xp))
+    one, infinite = xp.ones_like(norm), xp.full_like(norm, float("inf"))
+    products = xp.astype(xp.zeros_like(norm), xp.int32) + 2
+    state = Followed(begin.matrix, begin.gram, infinite, one, infinite, 0 * one, products)
+    guesses = _guesses(state, backend)
+    ways = [way if size else None for way, size in zip(guesses, _floats(norm), strict=True)]
+    matrix, gram, *numbers = _advance(state, ways, goal, MOST_SEGMENTS, backend)
+    return Followed(xp.reshape(matrix, x.shape), gram, *(xp.reshape(y, batch) for y in numbers))
+
+
+def _guesses(state: Followed, backend: Backend) -> list[Next]:
+    """Guess the least singular values, by one inverse iteration, and go on from there."""
+    unit = eps(backend.xp, state.matrix.dtype)
+    squares = rational.smallest(state.gram, unit, backend=backend)
+    # Eigenvalues below the shift are not told apart, and a factorization of noise may give NaN.
+    seen = rational.shift(state.gram.shape[-1], unit)
+    lowest = _lowest(state.matrix, unit)
+    ways: list[Next] = []
+    for square, slope, residual in zip(
+        *map(_floats, (squares, state.slope, state.residual)), strict=True
+    ):
+        least = slope * lowest  # of what counts
+        if square <= seen and least < ENOUGH:
+            ways.append(Peel(math.sqrt(seen)))
+        elif square > max(seen, (least / 2) ** 2):
+            ways.append(Interval(_power(math.sqrt(square) / 2), 1.0))
+        else:
+            # What is still small is noise: whatever counts has arrived, or is on the way.
+            start = _power(min(least, ENOUGH) / 2)
+            ways.append(Interval(start, 1.0) if residual == math.inf else None)
+    return ways
+
+
+def _lowest(x: Array, unit: float) -> float:
+    """Return the least floor: what is smaller is hidden by rounding, and is not to be lifted."""
+    return min(4.0 * x.shape[-1] * unit, 0.25)
+
+
+def _power(value: float) -> float:
+    """Round down to a power of 2: few intervals, so that plans are found in the cache."""
+    return min(2.0 ** math.floor(math.log2(value)), 0.5)
+
+
+def _floats(x: Array) -> list[float]:
+    return [float(x[i]) for i in range(x.shape[0])]
+
+
+def _advance(
+    state: Followed, ways: Sequence[Next], goal: float, left: int, backend: Backend
+) -> Followed:
+    """Take the matrices that go the same way along it, and on from there."""
+    groups: dict[Next, list[int]] = {}
+    for i, way in enumerate(ways):
+        groups.setdefault(way, []).append(i)
+    parts = []
+    for way, members in groups.items():
+        part = state if len(groups) == 1 else _take(state, members, backend)
+        if way is not None and left:
+            if isinstance(way, Peel):
+                part = _peeled(part, way, backend)
+                following = _guesses(part, backend)
+            else:
+                before, part = part, _segment(part, way, goal, backend)
+                following = _following(part, before, goal, backend)
+            part = _advance(part, following, goal, left - 1, backend)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else _merge(parts, list(groups.values()), backend)
+
+
+def _peeled(state: Followed, way: Peel, backend: Backend) -> Followed:
+    """Apply one step with a weight that does no harm to what is smaller than `lower`."""
+    step = minimax.halley(way.lower, most=max(HARMLESS, WEIGHT / way.lower))
+    matrix = rational.apply(step, Start(state.matrix, state.gram, None), backend=backend)
+    return state._replace(
+        matrix=matrix,
+        gram=polynomial.gram_matrix(matrix, backend=backend),
+        slope=state.slope * step.a,
+        noise=state.noise + WEIGHT * step.c,
+        products=state.products + 2,
+    )
+
+
+def _segment(state: Followed, interval: Interval, goal: float, backend: Backend) -> Followed:
+    """Apply the run that takes the interval to the goal."""
+    xp, upper = backend.xp, interval.upper
+    shape = (state.matrix.shape[-2], state.matrix.shape[-1])
+    run = on_interval(shape, eps(xp, state.matrix.dtype), goal, interval.lower / upper, True)
+    begin = Start(state.matrix / upper, state.gram / upper**2, None)
+    factor = rational.run(begin, run.halleys, run.steps, backend=backend)
+    iterate = polynomial.measure(factor, backend=backend)
+    residual, slope = per_batch(iterate.residual), state.slope / upper
+    gain = _gain(residual, slope * run.slope, slope * run.gain, backend)
+    return Followed(
+        iterate.matrix,
+        iterate.gram,
+        residual,
+        slope * run.slope,
+        xp.minimum(state.gain, gain),
+        state.noise + run.noise,
+        # The Gram matrix of the first step was there.
+        state.products + run.products - 1,
+    )
+
+
+def _following(state: Followed, before: Followed, goal: float, backend: Backend) -> list[Next]:
+    """Return what each matrix needs after a run."""
+    shape, unit = tuple(state.matrix.shape[-2:]), eps(backend.xp, state.matrix.dtype)
+    rounding = _plan.rounding(shape, unit)
+    numbers = (state.residual, before.residual, state.gain, state.noise)
+    ways: list[Next] = []
+    missed: list[int] = []
+    for residual, last, gain, extra in zip(*map(_floats, numbers), strict=True):
+        aim = max(goal - rounding * (gain + extra), goal / 2)
+        # A residual that comes from rounding stays.
+        if residual <= max(aim, NOISE * math.sqrt(shape[0]) * unit) or not residual < last:
+            ways.append(None)
+        elif residual < KNOWN:
+            known = min(2 * _power(residual), 0.95)
+            ways.append(Interval(math.sqrt(1 - known), math.sqrt(1 + known)))
+        else:
+            missed.append(len(ways))
+            ways.append(None)
+    if missed:
+        part = state if len(missed) == len(ways) else _take(state, missed, backend)
+        for i, way in zip(missed, _guesses(part, backend), strict=True):
+            ways[i] = way
+    return ways
+
+
+def _take(state: Followed, members: list[int], backend: Backend) -> Followed:
+    xp = backend.xp
+    index = xp.asarray(members, device=backend.device(state.matrix))
+    return Followed(*(xp.take(y, index, axis=0) for y in state))
+
+
+def _merge(parts: list[Followed], groups: list[list[int]], backend: Backend) -> Followed:
+    xp = backend.xp
+    order = [i for members in groups for i in members]
+    places = sorted(range(len(order)), key=order.__getitem__)
+    index = xp.asarray(places, device=backend.device(parts[0].matrix))
+    return Followed(
+        *(xp.take(xp.concat(list(ys), axis=0), index, axis=0) for ys in zip(*parts, strict=True))
+    )
