@@ -1,4 +1,4 @@
-"""Which Halley steps and polynomials a matrix gets: fixed plans, and those that follow a measure."""
+"""Which Halley steps and polynomials a matrix gets, before any value is seen, or after."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ from typing import NamedTuple
 from specdesc import _plan, minimax
 from specdesc._array import eps
 from specdesc._core import polynomial, rational
-from specdesc._core.linalg import frobenius, per_batch
+from specdesc._core.linalg import frobenius, per_batch, row_energies
 from specdesc._core.polynomial import Start, reach, slack
 from specdesc._opaque import opaque
 from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.minimax import Halley, Polynomial, Step
 
-#: Cost of a Halley step beyond that of a cubic, in m³ flops: the factorization and the inverse.
-FACTORIZATION = 3.0
+#: Cost of a Halley step beyond that of a cubic, in m³ flops of products: measured, not counted.
+FACTORIZATION = 4.0
 
 #: A step of weight c turns directions as a gain of WEIGHT c does (measured: at most a third).
 WEIGHT = 0.25
@@ -47,19 +47,7 @@ class Run(NamedTuple):
     slope: float  # of f at 0
     gain: float  # 1 / x for the smallest x that f may lift above _plan.LIFTED
     noise: float  # of the factorizations, as a gain
-    products: int  # of the steps, a solution counted as one, and one for the residual
-
-
-class Followed(NamedTuple):
-    """A factor and what is known of it; all but the factor have the batch shape."""
-
-    matrix: Array
-    gram: Array
-    residual: Array
-    slope: Array
-    gain: Array  # the inverse of the smallest singular value that is proven
-    noise: Array
-    products: Array
+    products: int  # of the steps, a solution counted as one
 
 
 @opaque
@@ -72,21 +60,22 @@ def fixed(shape: tuple[int, int], unit: float, goal: float, floor: float | None,
     return on_interval(shape, unit, goal, lower, floor is None)
 
 
-def promise(run: Run, shape: tuple[int, ...], unit: float, /) -> float:
-    """Return what a run promises of the values above its floor, rounding included."""
-    gain = min(run.slope, 1.0 / run.lower) + run.noise
-    return run.bound + _plan.rounding(shape, unit) * gain
+def turned(run: Run, shape: tuple[int, ...], unit: float, /) -> float:
+    """Return by how much rounding turns directions above the floor of a run."""
+    return _plan.rounding(shape, unit) * (min(run.slope, 1.0 / run.lower) + run.noise)
 
 
 @cache
-def on_interval(shape: tuple[int, int], unit: float, goal: float, lower: float, summed: bool) -> Run:
+def on_interval(
+    shape: tuple[int, int], unit: float, goal: float, lower: float, summed: bool
+) -> Run:
     """Return the cheapest run that takes [lower, 1] to 1 +- goal; rows <= columns.
 
     `summed` asks for a residual of half the goal instead: the root of the sum of m errors.
     """
     rows, columns = shape
     rounding = _plan.rounding(shape, unit)
-    halleys = tuple(minimax.lift(lower, _cap(shape, unit, goal), enough=unit / 8))
+    halleys = minimax.lift(lower, most=_most(shape, unit, goal, lower), enough=unit / 8)
     noises = [WEIGHT * sum(step.c for step in halleys[:k]) for k in range(len(halleys) + 1)]
     if summed:
         targets = [goal / (2.0 * math.sqrt(rows))] * len(noises)
@@ -110,19 +99,19 @@ def on_interval(shape: tuple[int, int], unit: float, goal: float, lower: float, 
         found.slope,
         1.0 / _lifted(found.halleys, polynomials, found.slope),
         noises[len(found.halleys)],
-        2 * len(found.halleys) + sum(2 + minimax.PRODUCTS[s.degree] for s in found.steps) + 1,
+        2 * len(found.halleys) + sum(2 + minimax.PRODUCTS[s.degree] for s in found.steps),
     )
 
 
-def _cap(shape: tuple[int, int], unit: float, goal: float) -> minimax.Cap:
-    """Limit the weight c of a step at a floor l, as I + c R carries an error of c eps.
+def _most(shape: tuple[int, int], unit: float, goal: float, lower: float) -> float:
+    """Limit the weight c of a step, as I + c R carries an error of c eps.
 
-    Directions of size l have turned by eps / l already, and a part of the goal is free for more.
+    Directions of size l turn by eps / l whatever is done, and a part of the goal is free for more.
     In no case may the factorization fail.
     """
     free = goal / (8.0 * WEIGHT * _plan.rounding(shape, unit))
     safe = 1.0 / (16.0 * math.sqrt(shape[1]) * unit)
-    return lambda lower: max(HARMLESS, min(max(WEIGHT / lower, free), safe))
+    return max(HARMLESS, min(max(WEIGHT / lower, free), safe))
 
 
 def _lifted(halleys: Sequence[Halley], polynomials: Sequence[Polynomial], slope: float) -> float:
@@ -144,25 +133,35 @@ def _lifted(halleys: Sequence[Halley], polynomials: Sequence[Polynomial], slope:
 # --- what is measured ----------------------------------------------------------------------------
 
 
-def measured(factor: Array, run: Run, /, *, backend: Backend) -> Followed:
-    """Attach to the result of a fixed run what its residual proves."""
-    iterate = polynomial.measure(factor, backend=backend)
-    residual = per_batch(iterate.residual)
-    one = backend.xp.ones_like(residual)
-    counts = backend.xp.astype(backend.xp.zeros_like(residual), backend.xp.int32)
+def certify(
+    factor: Array, run: Run, goal: float, /, *, floored: bool, backend: Backend
+) -> tuple[Array, Array]:
+    """Return the error bound of a fixed run and the products that it took.
+
+    A run that was given its floor promises something, and is measured only where that may decide.
+    """
+    xp, unit = backend.xp, eps(backend.xp, factor.dtype)
+    one = xp.ones_like(row_energies(factor, xp=xp)[..., 0])
+    products = xp.astype(one, xp.int32) * run.products
+    rounding = turned(run, tuple(factor.shape[-2:]), unit)
+    if floored and not rounding < goal < run.bound + rounding:
+        return one * (run.bound + rounding), products
+    residual = per_batch(polynomial.measure(factor, backend=backend).residual)
     gain = _gain(residual, run.slope * one, run.gain * one, backend)
-    noise, products = run.noise * one, counts + run.products
-    return Followed(factor, iterate.gram, residual, run.slope * one, gain, noise, products)
+    bound = error(factor, residual, gain + run.noise, backend=backend)
+    if floored:
+        bound = xp.minimum(bound, one * (run.bound + rounding))
+    return bound, products + 1
 
 
-def error(followed: Followed, /, *, backend: Backend) -> Array:
+def error(factor: Array, residual: Array, gain: Array, /, *, backend: Backend) -> Array:
     """Bound the distance to the polar factor by the residual, inf where that proves nothing.
 
     |1 - s| = |1 - s²| / (1 + s), and s >= sqrt(1 - residual).
     """
-    xp, residual = backend.xp, followed.residual
-    unit = _plan.rounding(tuple(followed.matrix.shape[-2:]), eps(xp, followed.matrix.dtype))
-    distance = residual / (1 + _least(residual, backend)) + unit * (followed.gain + followed.noise)
+    xp = backend.xp
+    unit = _plan.rounding(tuple(factor.shape[-2:]), eps(xp, factor.dtype))
+    distance = residual / (1 + _least(residual, backend)) + unit * gain
     # Zero is at a distance of 1: to bound it by more says nothing.
     return xp.where(distance < 1, distance, xp.full_like(residual, float("inf")))
 
@@ -189,6 +188,18 @@ def _least(residual: Array, backend: Backend) -> Array:
 # --- where code may look at values ---------------------------------------------------------------
 
 
+class State(NamedTuple):
+    """A flat stack on its way."""
+
+    matrix: Array
+    gram: Array
+    residual: Array
+    slope: Array
+    gain: Array  # the inverse of the smallest singular value that is proven
+    noise: Array
+    products: Array
+
+
 class Interval(NamedTuple):
     """Where the singular values of an iterate are taken to lie."""
 
@@ -200,13 +211,22 @@ class Peel(NamedTuple):
     """One Halley step for singular values too small to be seen in a Gram matrix."""
 
     lower: float
+    most: float
 
 
 #: What a matrix needs next, None for nothing.
 Next = Interval | Peel | None
 
 
-def follow(x: Array, goal: float, /, *, backend: Backend) -> Followed:
+class Found(NamedTuple):
+    """What `follow` returns; all but the factor have the batch shape."""
+
+    matrix: Array
+    error: Array
+    products: Array
+
+
+def follow(x: Array, goal: float, /, *, backend: Backend) -> Found:
     """Return orthonormal matrices within `goal`, as far as rounding allows and they exist.
 
     Each matrix goes its own way: a run from a guess of its least singular value, or single steps
@@ -217,14 +237,19 @@ def follow(x: Array, goal: float, /, *, backend: Backend) -> Followed:
     norm = per_batch(frobenius(begin.matrix, xp=xp))
     one, infinite = xp.ones_like(norm), xp.full_like(norm, float("inf"))
     products = xp.astype(xp.zeros_like(norm), xp.int32) + 2
-    state = Followed(begin.matrix, begin.gram, infinite, one, infinite, 0 * one, products)
+    state = State(begin.matrix, begin.gram, infinite, one, infinite, 0 * one, products)
     guesses = _guesses(state, backend)
     ways = [way if size else None for way, size in zip(guesses, _floats(norm), strict=True)]
-    matrix, gram, *numbers = _advance(state, ways, goal, MOST_SEGMENTS, backend)
-    return Followed(xp.reshape(matrix, x.shape), gram, *(xp.reshape(y, batch) for y in numbers))
+    state = _advance(state, ways, goal, MOST_SEGMENTS, backend)
+    bound = error(state.matrix, state.residual, state.gain + state.noise, backend=backend)
+    return Found(
+        xp.reshape(state.matrix, x.shape),
+        xp.reshape(bound, batch),
+        xp.reshape(state.products, batch),
+    )
 
 
-def _guesses(state: Followed, backend: Backend) -> list[Next]:
+def _guesses(state: State, backend: Backend) -> list[Next]:
     """Guess the least singular values, by one inverse iteration, and go on from there."""
     unit = eps(backend.xp, state.matrix.dtype)
     squares = rational.smallest(state.gram, unit, backend=backend)
@@ -237,7 +262,7 @@ def _guesses(state: Followed, backend: Backend) -> list[Next]:
     ):
         least = slope * lowest  # of what counts
         if square <= seen and least < ENOUGH:
-            ways.append(Peel(math.sqrt(seen)))
+            ways.append(_peel(math.sqrt(seen), least))
         elif square > max(seen, (least / 2) ** 2):
             ways.append(Interval(_power(math.sqrt(square) / 2), 1.0))
         else:
@@ -247,6 +272,12 @@ def _guesses(state: Followed, backend: Backend) -> list[Next]:
     return ways
 
 
+def _peel(seen: float, least: float) -> Peel:
+    """Choose a weight that does no harm, and lifts noise no further than what counts needs."""
+    slope = max(2.0 * ENOUGH / least, 3.0)
+    return Peel(seen, min(max(HARMLESS, WEIGHT / seen), 0.25 * (slope + 1.0) ** 2 - 1.0))
+
+
 def _lowest(x: Array, unit: float) -> float:
     """Return the least floor: what is smaller is hidden by rounding, and is not to be lifted."""
     return min(4.0 * x.shape[-1] * unit, 0.25)
@@ -254,16 +285,14 @@ def _lowest(x: Array, unit: float) -> float:
 
 def _power(value: float) -> float:
     """Round down to a power of 2: few intervals, so that plans are found in the cache."""
-    return min(2.0 ** math.floor(math.log2(value)), 0.5)
+    return min(math.ldexp(1.0, math.floor(math.log2(value))), 0.5)
 
 
 def _floats(x: Array) -> list[float]:
     return [float(x[i]) for i in range(x.shape[0])]
 
 
-def _advance(
-    state: Followed, ways: Sequence[Next], goal: float, left: int, backend: Backend
-) -> Followed:
+def _advance(state: State, ways: Sequence[Next], goal: float, left: int, backend: Backend) -> State:
     """Take the matrices that go the same way along it, and on from there."""
     groups: dict[Next, list[int]] = {}
     for i, way in enumerate(ways):
@@ -283,9 +312,8 @@ def _advance(
     return parts[0] if len(parts) == 1 else _merge(parts, list(groups.values()), backend)
 
 
-def _peeled(state: Followed, way: Peel, backend: Backend) -> Followed:
-    """Apply one step with a weight that does no harm to what is smaller than `lower`."""
-    step = minimax.halley(way.lower, most=max(HARMLESS, WEIGHT / way.lower))
+def _peeled(state: State, way: Peel, backend: Backend) -> State:
+    step = minimax.halley(way.lower, most=way.most)
     matrix = rational.apply(step, Start(state.matrix, state.gram, None), backend=backend)
     return state._replace(
         matrix=matrix,
@@ -296,7 +324,7 @@ def _peeled(state: Followed, way: Peel, backend: Backend) -> Followed:
     )
 
 
-def _segment(state: Followed, interval: Interval, goal: float, backend: Backend) -> Followed:
+def _segment(state: State, interval: Interval, goal: float, backend: Backend) -> State:
     """Apply the run that takes the interval to the goal."""
     xp, upper = backend.xp, interval.upper
     shape = (state.matrix.shape[-2], state.matrix.shape[-1])
@@ -306,19 +334,19 @@ def _segment(state: Followed, interval: Interval, goal: float, backend: Backend)
     iterate = polynomial.measure(factor, backend=backend)
     residual, slope = per_batch(iterate.residual), state.slope / upper
     gain = _gain(residual, slope * run.slope, slope * run.gain, backend)
-    return Followed(
+    return State(
         iterate.matrix,
         iterate.gram,
         residual,
         slope * run.slope,
         xp.minimum(state.gain, gain),
         state.noise + run.noise,
-        # The Gram matrix of the first step was there.
-        state.products + run.products - 1,
+        # The Gram matrix of the first step was there, and that of the result is new.
+        state.products + run.products,
     )
 
 
-def _following(state: Followed, before: Followed, goal: float, backend: Backend) -> list[Next]:
+def _following(state: State, before: State, goal: float, backend: Backend) -> list[Next]:
     """Return what each matrix needs after a run."""
     shape, unit = tuple(state.matrix.shape[-2:]), eps(backend.xp, state.matrix.dtype)
     rounding = _plan.rounding(shape, unit)
@@ -343,17 +371,17 @@ def _following(state: Followed, before: Followed, goal: float, backend: Backend)
     return ways
 
 
-def _take(state: Followed, members: list[int], backend: Backend) -> Followed:
+def _take(state: State, members: list[int], backend: Backend) -> State:
     xp = backend.xp
     index = xp.asarray(members, device=backend.device(state.matrix))
-    return Followed(*(xp.take(y, index, axis=0) for y in state))
+    return State(*(xp.take(y, index, axis=0) for y in state))
 
 
-def _merge(parts: list[Followed], groups: list[list[int]], backend: Backend) -> Followed:
+def _merge(parts: list[State], groups: list[list[int]], backend: Backend) -> State:
     xp = backend.xp
     order = [i for members in groups for i in members]
     places = sorted(range(len(order)), key=order.__getitem__)
     index = xp.asarray(places, device=backend.device(parts[0].matrix))
-    return Followed(
+    return State(
         *(xp.take(xp.concat(list(ys), axis=0), index, axis=0) for ys in zip(*parts, strict=True))
     )

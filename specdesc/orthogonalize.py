@@ -266,25 +266,21 @@ def _by_polynomial(
     return _fixed(polynomial.start(x, backend=backend), run, floor is not None, backend)
 
 
-def _by_rational(
-    x: Array, goal: float, floor: float | None, backend: Backend
-) -> Orthogonalization:
+def _by_rational(x: Array, goal: float, floor: float | None, backend: Backend) -> Orthogonalization:
     xp = backend.xp
     shape, unit = (x.shape[-2], x.shape[-1]), eps(xp, x.dtype)
     if floor is None and backend.may_branch(x):
         followed = _rational.follow(x, goal, backend=backend)
-        error = _rational.error(followed, backend=backend)
+        factor, error, products = followed.matrix, followed.error, followed.products
     else:
         run = _rational.fixed(shape, unit, goal, floor)
         begin = polynomial.start(x, backend=backend)
         factor = rational.run(begin, run.halleys, run.steps, backend=backend)
-        followed = _rational.measured(factor, run, backend=backend)
-        error = _rational.error(followed, backend=backend)
-        if floor is not None:
-            promised = xp.full_like(error, _rational.promise(run, shape, unit))
-            error = xp.minimum(error, promised)
-    rank = xp.astype(xp.round(per_batch(frobenius(followed.matrix, xp=xp)) ** 2), xp.int32)
-    return Orthogonalization(followed.matrix, error, rank, followed.products, xp.zeros_like(rank))
+        error, products = _rational.certify(
+            factor, run, goal, floored=floor is not None, backend=backend
+        )
+    rank = xp.astype(xp.round(per_batch(frobenius(factor, xp=xp)) ** 2), xp.int32)
+    return Orthogonalization(factor, error, rank, products, xp.zeros_like(rank))
 
 
 def _by_published(

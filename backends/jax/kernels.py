@@ -1,7 +1,6 @@
 """Kernels of the agnostic contract that JAX has beyond the standard."""
 
 import jax.scipy.linalg
-
 from specdesc._typing import Array, Namespace
 
 

@@ -18,20 +18,20 @@ def solve_add(a: float, x: Array, b: float, z: Array, /, *, xp: Namespace) -> Ar
     The standard has no triangular solve. The inverse by way of the inverse Cholesky factor is as
     stable here (measured), and made of products.
     """
-    root = _inverse_root(z, xp)
+    root = inverse_root(z, xp=xp)
     return multiply_add(a, x, b * xp.matmul(adjoint(root, xp=xp), root), x, xp=xp)
 
 
-def _inverse_root(z: Array, xp: Namespace) -> Array:
+def inverse_root(z: Array, /, *, xp: Namespace) -> Array:
     """Return the inverse of the lower Cholesky factor, by halves down to small blocks."""
     rows = z.shape[-1]
     if rows <= BLOCK:
         return xp.linalg.inv(xp.linalg.cholesky(z))
     k = rows // 2
-    first = _inverse_root(z[..., :k, :k], xp)
+    first = inverse_root(z[..., :k, :k], xp=xp)
     below = xp.matmul(z[..., k:, :k], adjoint(first, xp=xp))
     square = xp.matmul(below, adjoint(below, xp=xp))
-    second = _inverse_root(z[..., k:, k:] - square, xp)
+    second = inverse_root(z[..., k:, k:] - square, xp=xp)
     below = xp.matmul(xp.matmul(-second, below), first)
     above = xp.zeros_like(xp.matrix_transpose(below))
     top, bottom = xp.concat([first, above], axis=-1), xp.concat([below, second], axis=-1)

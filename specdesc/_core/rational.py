@@ -1,5 +1,6 @@
 """Rational iterations on the singular values of a stack of wide matrices."""
 
+import math
 from collections.abc import Sequence
 
 from specdesc._core import polynomial, products
@@ -16,16 +17,11 @@ def run(
 ) -> Array:
     """Apply Halley steps and then polynomials to a stack whose singular values lie in [0, 1]."""
     for i, step in enumerate(halleys):
-        if i > 0:
-            begin = _again(x, backend)
         x = apply(step, begin, backend=backend)
-    if not steps:
-        return x if halleys else begin.matrix
-    return polynomial.run(_again(x, backend) if halleys else begin, steps, backend=backend)
-
-
-def _again(x: Array, backend: Backend) -> Start:
-    return Start(x, polynomial.gram_matrix(x, backend=backend), None)
+        last = i + 1 == len(halleys) and not steps
+        # The Gram matrix of the result is for whoever measures it.
+        begin = Start(x, begin.gram if last else polynomial.gram_matrix(x, backend=backend), None)
+    return polynomial.run(begin, steps, backend=backend)
 
 
 def apply(step: Halley, begin: Start, /, *, backend: Backend) -> Array:
@@ -65,4 +61,4 @@ _VECTORS = 3
 
 def shift(rows: int, unit: float, /) -> float:
     """Return a multiple of eps that exceeds what rounding takes from the least eigenvalue."""
-    return 2.0 * rows**0.5 * unit
+    return 2.0 * math.sqrt(rows) * unit

@@ -18,7 +18,6 @@ from specdesc.minimax.published import (
     slope,
 )
 from specdesc.minimax.rational import (
-    Cap,
     Halley,
     RationalSchedule,
     cheapest_rational,
@@ -34,7 +33,6 @@ __all__ = [
     "POLAR_EXPRESS",
     "PRODUCTS",
     "SAFETY",
-    "Cap",
     "Halley",
     "MinimaxPolynomial",
     "Polynomial",

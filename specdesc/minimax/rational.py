@@ -7,7 +7,7 @@ of an interval and the schedules are derived.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -62,10 +62,6 @@ class RationalSchedule(NamedTuple):
     bound: float
     cost: float
     slope: float
-
-
-#: The most weight c of a step, as a function of the floor that it meets.
-Cap = Callable[[float], float]
 
 
 def halley(lower: float, /, *, most: float = math.inf) -> Halley:
@@ -140,15 +136,15 @@ def rational_image(
     return composed_image(polynomials, lower, upper)
 
 
-def lift(lower: float, most: Cap, /, *, enough: float = 1e-16) -> list[Halley]:
-    """Return best Halley steps until the gap of the floor to 1 is at most `enough`."""
+def lift(lower: float, /, *, most: float = math.inf, enough: float = 1e-16) -> tuple[Halley, ...]:
+    """Return best Halley steps of weights c <= most, until the floor is at 1 - enough or above."""
     steps: list[Halley] = []
     gap = 1.0 - lower
     while gap > enough and len(steps) < _MOST_STEPS:
-        steps.append(halley(1.0 - gap if steps else lower, most=most(lower)))
+        steps.append(halley(lower, most=most))
         gap = steps[-1].gap(lower)
-        lower = steps[-1](lower)
-    return steps
+        lower = min(steps[-1](lower), 1.0)
+    return tuple(steps)
 
 
 # Doubling a floor of 1e-308 takes more, but none below the rounding of float64 is asked for.
