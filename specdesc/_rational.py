@@ -21,6 +21,9 @@ FACTORIZATION = 4.0
 #: A step of weight c turns directions as a gain of WEIGHT c does (measured: at most a third).
 WEIGHT = 0.25
 
+#: Weights up to SHARE / l turn directions of size l by less than the rounding of the input does.
+SHARE = 0.1
+
 #: Weights up to here are taken whatever the floor is: the known limit of backward stability.
 HARMLESS = 100.0
 
@@ -111,7 +114,7 @@ def _most(shape: tuple[int, int], unit: float, goal: float, lower: float) -> flo
     """
     free = goal / (8.0 * WEIGHT * _plan.rounding(shape, unit))
     safe = 1.0 / (16.0 * math.sqrt(shape[1]) * unit)
-    return max(HARMLESS, min(max(WEIGHT / lower, free), safe))
+    return max(HARMLESS, min(max(SHARE / lower, free), safe))
 
 
 def _lifted(halleys: Sequence[Halley], polynomials: Sequence[Polynomial], slope: float) -> float:
@@ -255,7 +258,7 @@ def _guesses(state: State, backend: Backend) -> list[Next]:
     squares = rational.smallest(state.gram, unit, backend=backend)
     # Eigenvalues below the shift are not told apart, and a factorization of noise may give NaN.
     seen = rational.shift(state.gram.shape[-1], unit)
-    lowest = _lowest(state.matrix, unit)
+    lowest = _lowest(state.matrix.shape[-1], unit)
     ways: list[Next] = []
     for square, slope, residual in zip(
         *map(_floats, (squares, state.slope, state.residual)), strict=True
@@ -275,17 +278,17 @@ def _guesses(state: State, backend: Backend) -> list[Next]:
 def _peel(seen: float, least: float) -> Peel:
     """Choose a weight that does no harm, and lifts noise no further than what counts needs."""
     slope = max(2.0 * ENOUGH / least, 3.0)
-    return Peel(seen, min(max(HARMLESS, WEIGHT / seen), 0.25 * (slope + 1.0) ** 2 - 1.0))
+    return Peel(seen, min(max(HARMLESS, SHARE / seen), 0.25 * (slope + 1.0) ** 2 - 1.0))
 
 
-def _lowest(x: Array, unit: float) -> float:
+def _lowest(columns: int, unit: float) -> float:
     """Return the least floor: what is smaller is hidden by rounding, and is not to be lifted."""
-    return min(4.0 * x.shape[-1] * unit, 0.25)
+    return min(4.0 * columns * unit, 0.25)
 
 
 def _power(value: float) -> float:
     """Round down to a power of 2: few intervals, so that plans are found in the cache."""
-    return min(math.ldexp(1.0, math.floor(math.log2(value))), 0.5)
+    return min(math.ldexp(1.0, math.frexp(value)[1] - 1), 0.5)
 
 
 def _floats(x: Array) -> list[float]:
