@@ -219,7 +219,9 @@ def test_kernels_of_a_leaf_equal_the_agnostic_ones(library: Library, dtype: str)
             for i, shape in enumerate([(4, 6), (4, 4), (4, 6)])
         ]
         before = [library.numpy(x).tobytes() for x in arrays]
-        for name, kernel in library.leaf.kernels.items():
+        # Whatever factorizes is tested with positive definite matrices, in test_rational.
+        kernels = {n: k for n, k in library.leaf.kernels.items() if n != "solve_add"}
+        for name, kernel in kernels.items():
             found = kernel(1.5, *arrays, xp=library.leaf.xp)
             expected = products.AGNOSTIC[name](1.5, *arrays, xp=library.leaf.xp)
             support.assert_array(library, found, arrays[0], (*batch, 4, 6), dtype)
