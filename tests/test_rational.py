@@ -250,8 +250,8 @@ def test_a_hard_neighbour_changes_nothing(library: Library) -> None:
     hard = support.with_spectrum(np.geomspace(1, 1e-5, 12), (20, 12))
     stack = np.stack([hard, easy, np.nan * easy, easy + np.inf, 0 * easy])
     dtype = "float32"
-    full = orthogonalize(library.array(stack, dtype), method="rational", tol=1e-3, full_output=True)
-    alone = orthogonalize(library.array(easy, dtype), method="rational", tol=1e-3, full_output=True)
+    full = orthogonalize(library.array(stack, dtype), method="rational", tol=1e-2, full_output=True)
+    alone = orthogonalize(library.array(easy, dtype), method="rational", tol=1e-2, full_output=True)
     factor = library.numpy(full.factor)
     np.testing.assert_allclose(factor[1], library.numpy(alone.factor), atol=1e-5)
     assert library.numpy(full.status).tolist()[1:] == [0, 2, 2, 3]
