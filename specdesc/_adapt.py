@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from specdesc import _plan
 from specdesc._array import eps, working
-from specdesc._core import polynomial, products, stacks
+from specdesc._core import polynomial, products, rational, stacks
 from specdesc._core.linalg import frobenius, identity, per_batch
 from specdesc._core.polynomial import SINGLE, Start
-from specdesc._plan import Known, Run
+from specdesc._plan import Kind, Known, Run
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
@@ -20,6 +20,9 @@ LOWERED = 8.0
 
 #: The largest bound that is tried: above, a run costs the same.
 LARGEST = 0.7
+
+#: Singular values below COUNTS max(m, n) eps are taken for rounding where no floor is given.
+COUNTS = 2.0
 
 #: How far a lift leaves the values that it was planned for from 1.
 LIFTED = 0.5
@@ -63,16 +66,15 @@ def fixed(begin: Start, run: Run, floor: float | None, /, *, backend: Backend) -
     return _finish(begin, run, mean, reach, floor, 0.0, backend)
 
 
-def above(begin: Start, goal: float, floor: float, /, *, backend: Backend) -> Followed:
+def above(begin: Start, kind: Kind, goal: float, floor: float, /, *, backend: Backend) -> Followed:
     """Return matrices that are orthonormal within `goal` on what lies above the floor."""
     xp = backend.xp
-    shape, unit = _shape(begin), eps(xp, begin.matrix.dtype)
     facts = polynomial.facts(begin, backend=backend)
     mean, reach = (per_batch(fact) for fact in facts)
     found = stacks.groups(_known(begin, facts, floor, backend))
 
     def apply(part: Start, mean: Array, reach: Array, known: Known) -> Followed:
-        run = _plan.fitted(shape, unit, goal, floor, known)
+        run = _plan.fitted(kind, goal, floor, known)
         return _finish(part, run, mean, reach, floor, known.least, backend)
 
     if len(found) == 1:
@@ -87,7 +89,7 @@ def above(begin: Start, goal: float, floor: float, /, *, backend: Backend) -> Fo
     )
 
 
-def follow(begin: Start, goal: float, /, *, backend: Backend) -> Followed:
+def follow(begin: Start, kind: Kind, goal: float, /, *, backend: Backend) -> Followed:
     """Return orthonormal matrices within `goal`, as far as rounding allows and they exist.
 
     Each matrix goes its own way. Where a Cholesky factorization of R - l² I proves that no singular
@@ -99,7 +101,7 @@ def follow(begin: Start, goal: float, /, *, backend: Backend) -> Followed:
     mean = per_batch(polynomial.facts(flat, backend=backend).mean)
     count = xp.zeros(mean.shape, dtype=xp.int32, device=backend.device(mean)) + 1
     state = State(*flat, xp.ones_like(mean), mean, xp.zeros_like(mean), count)
-    return _batched(_follow(state, goal, backend), begin, xp)
+    return _batched(_follow(state, kind, goal, backend), begin, xp)
 
 
 def gain(
@@ -126,10 +128,6 @@ def _smallest(residual: Array, xp: Namespace) -> Array:
     return xp.sqrt(xp.maximum(1 - residual, xp.zeros_like(residual)))
 
 
-def _shape(begin: Start) -> tuple[int, int]:
-    return (begin.matrix.shape[-2], begin.matrix.shape[-1])
-
-
 def _flat(begin: Start, xp: Namespace) -> list[Array | None]:
     return [y if y is None else xp.reshape(y, (-1, *y.shape[-2:])) for y in begin]
 
@@ -151,7 +149,7 @@ def _finish(
 ) -> Followed:
     """Apply a run to matrices with no singular value below `least`, 0 for nothing known."""
     xp = backend.xp
-    factor = polynomial.run(begin, run.segments, backend=backend)
+    factor = rational.run(begin, run.halleys, run.segments, backend=backend)
     lowest = xp.maximum((floor or 0.0) * reach, xp.full_like(reach, least))
     infinite = xp.full_like(mean, float("inf"))
     proven = lowest > 0
@@ -175,18 +173,21 @@ def _known(begin: Start, facts: polynomial.Facts, floor: float, backend: Backend
     # A zero matrix reaches nothing: any plan will do.
     coarse = [2.0 ** (math.floor(8 * math.log2(reach)) / 8) if reach else 1.0 for reach in reaches]
     worth = [WORTHWHILE * floor * reach for reach in coarse]
-    leasts = _least(begin, means, worth, backend)
+    leasts = _least(begin, means, worth, backend, promising=True)
     return [
         Known(2.0 ** math.ceil(math.log2(mean)) if mean else 1.0, reach, least)
         for mean, reach, least in zip(means, coarse, leasts, strict=True)
     ]
 
 
-def _least(begin: Start, means: list[float], worth: list[float], backend: Backend) -> list[float]:
+def _least(
+    begin: Start, means: list[float], worth: list[float], backend: Backend, *, promising: bool
+) -> list[float]:
     """Return a proven lower bound on the singular values of each matrix, 0 for none.
 
     The first trial is the edge of the random matrix with the same moments, the next ones lower,
-    down to what is worth it and what rounding leaves to be seen.
+    down to what is worth it and what rounding leaves to be seen. Where only promising trials are
+    made, the edge has to lie above that.
     """
     xp, rows = backend.xp, begin.gram.shape[-1]
     gram = working(xp, begin.gram)
@@ -197,21 +198,31 @@ def _least(begin: Start, means: list[float], worth: list[float], backend: Backen
     ]
     trials = [_quarter(0.8 * _edge(*pair)) for pair in zip(means, fourth, strict=True)]
     found = [0.0] * len(means)
-    # Above a floor there is a plan without a proof: only a trial that looks good is made.
     open_ = [
-        mean > 0 and limit < LARGEST and (trial >= limit or least == 0.0)
-        for mean, limit, trial, least in zip(means, limits, trials, worth, strict=True)
+        mean > 0 and limit < LARGEST and (trial >= limit or not promising)
+        for mean, limit, trial in zip(means, limits, trials, strict=True)
     ]
-    trials = [min(max(t, limit), LARGEST) for t, limit in zip(trials, limits, strict=True)]
+    # No singular value is below all others and above their mean: there the others begin.
+    trials = [
+        min(max(trial or _quarter(mean / 4.0), limit), LARGEST)
+        for trial, mean, limit in zip(trials, means, limits, strict=True)
+    ]
     while any(open_):
-        shifts = [trial**2 + noise * mean**2 for trial, mean in zip(trials, means, strict=True)]
-        proofs = _positive(gram, shifts, backend)
+        proofs = _positive(gram, trials, means, noise, backend)
         for i, proof in enumerate(proofs):
             if open_[i] and proof:
                 found[i] = trials[i]
             following = max(trials[i] / LOWERED, limits[i])
             open_[i] = open_[i] and not proof and following < trials[i]
             trials[i] = following
+    # Between the bound that was found and the one that failed there is room for another.
+    between = [_quarter(least * math.sqrt(LOWERED)) for least in found]
+    if any(0.0 < least < LARGEST / LOWERED for least in found):
+        proofs = _positive(gram, between, means, noise, backend)
+        found = [
+            higher if proof and least else least
+            for higher, least, proof in zip(between, found, proofs, strict=True)
+        ]
     return found
 
 
@@ -228,9 +239,12 @@ def _noise(begin: Start, backend: Backend) -> float:
     return (8.0 + 0.5 * math.sqrt(max(begin.matrix.shape[-2:]))) * unit
 
 
-def _positive(gram: Array, shifts: list[float], backend: Backend) -> list[bool]:
-    """Say for which matrices R - shift I is positive definite."""
+def _positive(
+    gram: Array, trials: list[float], means: list[float], noise: float, backend: Backend
+) -> list[bool]:
+    """Say for which matrices R - trial² I is positive definite beyond what rounding may hide."""
     xp, rows = backend.xp, gram.shape[-1]
+    shifts = [trial**2 + noise * mean**2 for trial, mean in zip(trials, means, strict=True)]
     shift = xp.asarray(shifts, dtype=gram.dtype, device=backend.device(gram))
     shift = xp.reshape(shift, (*gram.shape[:-2], 1, 1))
     shifted = gram - shift * identity(rows, gram, backend=backend)
@@ -254,34 +268,50 @@ def _quarter(value: float) -> float:
     return 2.0 ** (math.floor(4.0 * math.log2(value)) / 4.0) if value > 0 else 0.0
 
 
-def _follow(state: State, goal: float, backend: Backend) -> Followed:
-    xp = backend.xp
-    unit = eps(xp, state.matrix.dtype)
-    zeros, means = [0.0] * state.mean.shape[0], _means(state, backend)
-    slopes = stacks.floats(state.slope, backend=backend)
-    found = stacks.groups(
-        # What is not there after a lift by 1 / eps never will be.
-        (least, least == 0.0 and mean > 0 and slope * unit < 1.0)
-        for least, mean, slope in zip(
-            _least(state.start, means, zeros, backend), means, slopes, strict=True
-        )
-    )
+class Way(NamedTuple):
+    """What a matrix needs next: a run from `lower`, and then another look where it is a lift."""
+
+    lower: float
+    proven: bool
+    lift: bool
+
+
+def _follow(state: State, kind: Kind, goal: float, backend: Backend) -> Followed:
     parts = []
-    for (least, lift), members in found.items():
+    found = stacks.groups(_ways(state, kind, backend))
+    for way, members in found.items():
         part = state if len(found) == 1 else State(*stacks.take(state, members, backend=backend))
-        if lift:
-            parts.append(_follow(_lift(part, backend), goal, backend))
+        if way.lift:
+            parts.append(_follow(_lift(part, kind, way.lower, goal, backend), kind, goal, backend))
         else:
-            parts.append(_end(part, goal, least, backend))
+            parts.append(_end(part, kind, goal, way, backend))
     if len(parts) == 1:
         return parts[0]
     return Followed(*stacks.merge(parts, list(found.values()), backend=backend))
 
 
-def _means(state: State, backend: Backend) -> list[float]:
-    """Return the root mean square of the singular values of each iterate."""
-    mean = polynomial.facts(state.start._replace(square=None), backend=backend).mean
-    return stacks.floats(mean, backend=backend)
+def _ways(state: State, kind: Kind, backend: Backend) -> list[Way]:
+    """Choose by what can be proven, and by where the least value that counts is by now.
+
+    What is smaller than max(m, n) eps is rounding, and is not to be lifted to 1.
+    """
+    facts = polynomial.facts(state.start._replace(square=None), backend=backend)
+    means = stacks.floats(facts.mean, backend=backend)
+    slopes = stacks.floats(state.slope, backend=backend)
+    counts = [min(COUNTS * max(kind.shape) * kind.unit * slope, LARGEST) for slope in slopes]
+    seen = max(math.sqrt(kind.unit), 2.0 * math.sqrt(_noise(state.start, backend)))
+    leasts = _least(state.start, means, counts, backend, promising=False)
+    ways = []
+    for least, count, mean in zip(leasts, counts, means, strict=True):
+        if least:
+            ways.append(Way(least, proven=True, lift=False))
+        elif mean == 0:
+            ways.append(Way(LARGEST, proven=False, lift=False))
+        elif count >= seen:
+            ways.append(Way(_quarter(count), proven=False, lift=False))
+        else:
+            ways.append(Way(seen, proven=False, lift=True))
+    return ways
 
 
 def _first(state: State) -> int:
@@ -289,13 +319,12 @@ def _first(state: State) -> int:
     return 3 if state.square is None else 5
 
 
-def _lift(state: State, backend: Backend) -> State:
+def _lift(state: State, kind: Kind, lower: float, goal: float, backend: Backend) -> State:
     """Lift what the Gram matrix does not show."""
     xp = backend.xp
-    shape, unit = _shape(state.start), eps(xp, state.matrix.dtype)
-    run = _plan.on_interval(shape, unit, LIFTED, math.sqrt(unit), _first(state))
-    factor = polynomial.run(state.start, run.segments, backend=backend)
-    upper = 1.0 + run.bound + _plan.margin(shape, unit)
+    run = _plan.on_interval(kind, LIFTED, lower, first=_first(state), goal=goal)
+    factor = rational.run(state.start, run.halleys, run.segments, backend=backend)
+    upper = 1.0 + run.bound + _plan.margin(kind.shape, kind.unit)
     gram = polynomial.gram_matrix(factor, backend=backend) / upper**2
     return State(
         factor,
@@ -309,22 +338,19 @@ def _lift(state: State, backend: Backend) -> State:
     )
 
 
-def _end(state: State, goal: float, least: float, backend: Backend) -> Followed:
-    """Take a stack from its proven bound to the goal; without one, only what is large."""
+def _end(state: State, kind: Kind, goal: float, way: Way, backend: Backend) -> Followed:
+    """Take a stack to the goal; without a proof, only what is large."""
     xp = backend.xp
-    shape, unit = _shape(state.start), eps(xp, state.matrix.dtype)
-    base, turn = _plan.rounding(shape, unit)
-    lower = least or math.sqrt(unit)
-    gains = [slope / lower for slope in stacks.floats(state.slope, backend=backend)]
+    base, turn = kind.rounding
+    gains = [slope / way.lower for slope in stacks.floats(state.slope, backend=backend)]
     means = stacks.floats(state.mean, backend=backend)
     spent = max(base + turn * mean * gain for mean, gain in zip(means, gains, strict=True))
-    target = max(goal - spent, goal / 2)
-    run = _plan.on_interval(shape, unit, target, lower, _first(state))
+    run = _plan.on_interval(kind, max(goal - spent, goal / 2), way.lower, first=_first(state))
+    least = way.lower if way.proven else 0.0
     followed = _finish(state.start, run, state.mean, state.mean, None, least, backend)
-    proven = xp.full_like(state.slope, lower)
     infinite = xp.full_like(state.slope, float("inf"))
     return followed._replace(
-        gain=state.slope / proven if least else infinite,
+        gain=state.slope / way.lower if way.proven else infinite,
         slope=state.slope * run.slope,
         lifted=state.slope * run.gain,
         turn=state.turn + run.turn,

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
 from specdesc import minimax
 from specdesc._core.polynomial import SINGLE, Segment, reach, slack
 from specdesc._opaque import opaque
-from specdesc.minimax import Polynomial
+from specdesc.minimax import Halley, Polynomial
 
 #: The floor of a fixed plan when none is given; up to MOST_DEFAULT_FLOOR where that is as low as
 #: products in half precision can tell.
@@ -29,6 +30,21 @@ PASS = 32.0
 RATIO = 0.1
 SEVENTEENTH = {False: 64.0, True: 10.0}
 
+#: Cost of a Halley step beyond that of a cubic, in m³ flops of products: measured, not counted.
+FACTORIZATION = 4.0
+
+#: A step of weight c turns directions as a gain of WEIGHT c does (measured: at most a third).
+WEIGHT = 0.25
+
+#: Weights up to SHARE / l turn directions of size l by less than the rounding of the input does.
+SHARE = 0.1
+
+#: Weights up to here are taken whatever the floor is: the known limit of backward stability.
+HARMLESS = 100.0
+
+#: The rounding of the image of an interval under Halley steps, near 1.
+_ROUNDED = 2.0**-50
+
 #: The share of a tolerance that turns by long segments may take.
 TURNS = 0.25
 
@@ -42,26 +58,36 @@ class Known(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Segments for singular values in [0, 1], and what they promise."""
+    """Halley steps and then segments for singular values in [0, 1], and what they promise."""
 
+    halleys: tuple[Halley, ...]
     segments: tuple[Segment, ...]
     lower: float
-    bound: float  # max abs(1 - p) on [lower, 1]
-    slope: float  # of p at 0
-    gain: float  # 1 / x for the smallest x that p may lift above LIFTED
-    turn: float  # of directions, by segments of more than one step and by degree 17
-    products: int  # of the segments, and one for the residual
+    bound: float  # max abs(1 - f) on [lower, 1]
+    slope: float  # of f at 0
+    gain: float  # 1 / x for the smallest x that f may lift above LIFTED
+    turn: float  # of directions, beyond what `rounding` says
+    products: int  # of the steps, a solution counted as one, and one for the residual
+
+
+class Kind(NamedTuple):
+    """Which runs there are for a shape, rows <= columns, and a precision."""
+
+    shape: tuple[int, int]
+    unit: float
+    rational: bool = False
 
     @property
-    def degrees(self) -> tuple[int, ...]:
-        """Degrees of all steps."""
-        return tuple(step.degree for segment in self.segments for step in segment)
+    def rounding(self) -> "Rounding":
+        """What rounding does to the factor."""
+        return rounding(self.shape, self.unit)
 
 
-def _products(segments: tuple[Segment, ...]) -> int:
+def _products(halleys: tuple[Halley, ...], segments: tuple[Segment, ...]) -> int:
     """Count two for the ends of a segment and three between its steps, and one for the residual."""
     squares = sum(minimax.PRODUCTS[step.degree] for segment in segments for step in segment)
-    return squares + sum(2 + 3 * (len(segment) - 1) for segment in segments) + 1
+    ends = sum(2 + 3 * (len(segment) - 1) for segment in segments)
+    return 2 * len(halleys) + squares + ends + 1
 
 
 class Rounding(NamedTuple):
@@ -106,23 +132,26 @@ def coarse_floor(unit: float, goal: float, floor: float | None, /) -> float | No
 
 
 @opaque
-def fixed(shape: tuple[int, int], unit: float, goal: float, floor: float | None, /) -> Run:
+def fixed(
+    shape: tuple[int, int], unit: float, rational: bool, goal: float, floor: float | None, /
+) -> Run:
     """Return the run for a spectrum of which nothing is known: see `fitted`.
 
     Without a floor only the measured residual proves anything: the sum of m errors, squared.
     """
     known = Known(1.0, reach(shape[0]), 0.0)
     goal = goal if floor else goal / math.sqrt(shape[0])
-    return fitted(shape, unit, goal, floor or DEFAULT_FLOOR, known)
+    return fitted(Kind(shape, unit, rational), goal, floor or DEFAULT_FLOOR, known)
 
 
-def fitted(shape: tuple[int, int], unit: float, goal: float, floor: float, known: Known, /) -> Run:
+def fitted(kind: Kind, goal: float, floor: float, known: Known, /) -> Run:
     """Return the run that takes s_i >= floor s_1 to 1 +- goal, rounding included where it fits."""
-    lower = max(floor * known.reach / (1.0 + slack(shape, unit)) ** 2, known.least)
-    base, turn = rounding(shape, unit)
+    unit = kind.unit
+    lower = max(floor * known.reach / (1.0 + slack(kind.shape, unit)) ** 2, known.least)
+    base, turn = kind.rounding
     # Coarse products turn directions by what no more steps would cure.
     spent = 2.0 * unit if unit > SINGLE else base + turn * known.mean / lower
-    return on_interval(shape, unit, max(goal - spent, goal / 2), lower)
+    return on_interval(kind, max(goal - spent, goal / 2), lower)
 
 
 @opaque
@@ -134,46 +163,113 @@ def promise(run: Run, shape: tuple[int, ...], unit: float, /) -> float:
 
 @cache
 def on_interval(
-    shape: tuple[int, int], unit: float, target: float, lower: float, /, first: int = 5
+    kind: Kind, target: float, lower: float, /, *, first: int = 5, goal: float = 1.0
 ) -> Run:
-    """Return the cheapest run that takes [lower, 1] to 1 +- target; rows <= columns.
+    """Return the cheapest run that takes [lower, 1] to 1 +- target, and turns directions by less.
 
-    The first step of a fresh matrix forms R² for the norm: a cubic would save nothing.
+    The first step of a fresh matrix forms R² for the norm: a cubic would save nothing. Where the
+    run is not the last one, the turn is held against the `goal` of all.
     """
+    start = max(lower, SHORTEST, min(kind.unit, SINGLE))
+    target = min(max(target, kind.unit / 8), 0.5)
+    if kind.rational:
+        steps = _rational(kind, target, start, min(goal, target))
+    else:
+        steps = _polynomial(kind, target, start, first)
+    exact = tuple(minimax.step_polynomial(s) for segment in steps.segments for s in segment)
+    low, high = minimax.rational_image(steps.halleys, exact, lower, 1.0)
+    return Run(
+        steps.halleys,
+        steps.segments,
+        lower,
+        max(1.0 - low, high - 1.0) + (_ROUNDED if steps.halleys else 0.0),
+        steps.slope,
+        1.0 / _lifted(steps.halleys, exact, steps.slope),
+        steps.turn,
+        _products(steps.halleys, steps.segments),
+    )
+
+
+class Steps(NamedTuple):
+    """What a run applies, with its slope at 0 and the turn of directions that it makes."""
+
+    halleys: tuple[Halley, ...]
+    segments: tuple[Segment, ...]
+    slope: float
+    turn: float
+
+
+def _polynomial(kind: Kind, target: float, lower: float, first: int) -> Steps:
+    shape, unit = kind.shape, kind.unit
     aspect, sweep = shape[1] / shape[0], PASS / shape[0]
-    start, goal = max(lower, SHORTEST, min(unit, SINGLE)), min(max(target, unit / 8), 0.5)
     plan = partial(
         minimax.cheapest_schedule,
-        start,
+        lower,
         margin=margin(shape, unit),
         first=first,
-        least=max(RATIO, 2.0 * math.sqrt(min(unit, SINGLE) / goal)),
+        least=_least(kind, target),
     )
-    schedule, turn = plan(goal, minimax.x_side_costs(aspect, sweep=sweep)), 0.0
+    schedule, turn = plan(target, minimax.x_side_costs(aspect, sweep=sweep)), 0.0
     segments: tuple[Segment, ...] = tuple((step,) for step in schedule.steps)
     # Coarse products keep to the matrix: a rounded factor loses what it multiplies.
     if aspect > 1.5 and unit <= SINGLE:
-        inside = plan((1.0 - TURNS) * goal, minimax.gram_side_costs(sweep=sweep))
-        cut = minimax.split(inside, max(TURNS * goal * 2.0 / unit, 1.0 / start))
+        inside = plan((1.0 - TURNS) * target, minimax.gram_side_costs(sweep=sweep))
+        cut = minimax.split(inside, max(TURNS * target * 2.0 / unit, 1.0 / lower))
         if inside.cost + len(cut.lengths) * (4.0 * aspect - 6.0) < schedule.cost:
             schedule, turn = inside, cut.turn * unit / 2.0
             steps = iter(inside.steps)
             segments = tuple(tuple(itertools.islice(steps, n)) for n in cut.lengths)
-    turn += unit * sum(
-        SEVENTEENTH[unit > SINGLE] * (RATIO / floor) ** 2
+    return Steps((), segments, schedule.slope, turn + _moved(kind, schedule))
+
+
+def _rational(kind: Kind, target: float, lower: float, goal: float) -> Steps:
+    shape, unit = kind.shape, kind.unit
+    most = _most(kind, goal, lower)
+    halleys = minimax.lift(lower, most=most, enough=unit / 8)
+    turns = [WEIGHT * kind.rounding.turn * sum(h.c for h in halleys[:k]) for k in _upto(halleys)]
+    costs = minimax.x_side_costs(shape[1] / shape[0], sweep=PASS / shape[0])
+    found = minimax.cheapest_rational(
+        lower,
+        halleys,
+        tuple(max(target - turn, target / 2) for turn in turns),
+        tuple(sorted(costs.items())),
+        costs[3] + FACTORIZATION,
+        margin(shape, unit),
+        _least(kind, target),
+    )
+    segments = tuple((step,) for step in found.steps)
+    turn = turns[len(found.halleys)]
+    return Steps(found.halleys, segments, found.slope, turn)
+
+
+def _upto(items: tuple[Halley, ...]) -> range:
+    return range(len(items) + 1)
+
+
+def _least(kind: Kind, target: float) -> float:
+    """Return where degree 17 begins to keep its rounding well below a target."""
+    return max(RATIO, 2.0 * math.sqrt(min(kind.unit, SINGLE) / target))
+
+
+def _moved(kind: Kind, schedule: minimax.Schedule) -> float:
+    """Return by how much the steps of degree 17 move what they are given."""
+    eps = SEVENTEENTH[kind.unit > SINGLE] * kind.unit
+    return eps * sum(
+        (RATIO / floor) ** 2
         for step, floor in zip(schedule.steps, schedule.floors, strict=True)
         if step.degree == 17
     )
-    exact = tuple(minimax.step_polynomial(step) for step in schedule.steps)
-    return Run(
-        segments,
-        lower,
-        minimax.bound(exact, lower),
-        schedule.slope,
-        1.0 / _lifted(exact),
-        turn,
-        _products(segments),
-    )
+
+
+def _most(kind: Kind, goal: float, lower: float) -> float:
+    """Limit the weight c of a Halley step, as I + c R carries an error of c eps.
+
+    Directions of size l turn by eps / l whatever is done, and a part of the goal is free for more.
+    In no case may the factorization fail.
+    """
+    free = goal / (8.0 * WEIGHT * kind.rounding.turn)
+    safe = 1.0 / (16.0 * math.sqrt(kind.shape[1]) * kind.unit)
+    return max(HARMLESS, min(max(SHARE / lower, free), safe))
 
 
 def margin(shape: tuple[int, int], unit: float) -> float:
@@ -200,24 +296,19 @@ def _published(method: str, lower: float) -> Run:
         "polar-express": minimax.damped_polar_express(),
     }[method]
     segments = tuple((minimax.evaluation_step(quintic),) for quintic in quintics)
-    return Run(
-        segments,
-        lower,
-        minimax.bound(quintics, lower),
-        minimax.slope(quintics),
-        1.0 / _lifted(quintics),
-        0.0,
-        _products(segments),
-    )
+    slope = minimax.slope(quintics)
+    bound = minimax.bound(quintics, lower)
+    lifted = 1.0 / _lifted((), quintics, slope)
+    return Run((), segments, lower, bound, slope, lifted, 0.0, _products((), segments))
 
 
-def _lifted(polynomials: tuple[Polynomial, ...]) -> float:
+def _lifted(halleys: Sequence[Halley], polynomials: Sequence[Polynomial], slope: float) -> float:
     """Return a start, nearly the largest, below which none is lifted above LIFTED."""
 
     def stays(start: float) -> bool:
-        return minimax.composed_image(polynomials, 0.0, start)[1] <= LIFTED
+        return minimax.rational_image(halleys, polynomials, 0.0, start)[1] <= LIFTED
 
-    low = LIFTED / minimax.slope(polynomials)
+    low = LIFTED / slope
     while not stays(low):
         low /= 2.0
     high = 4.0 * low

@@ -18,10 +18,11 @@ from specdesc._core.linalg import (
     thin_svd,
     zeros,
 )
+from specdesc._plan import Kind
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
-Method = Literal["auto", "polynomial", "svd", "newton-schulz", "polar-express"]
+Method = Literal["auto", "polynomial", "rational", "svd", "newton-schulz", "polar-express"]
 
 #: Up to this short side one SVD costs less than the products of an iteration (measured, CPU).
 SMALL = 32
@@ -108,6 +109,8 @@ def orthogonalize(
     method : str
         ``"svd"`` is exact and drops s_i <= max(`floor`, max(m, n) eps) s_1. ``"polynomial"`` runs
         the cheapest polynomials that `tol` and `floor` need, see `plan_orthogonalization`.
+        ``"rational"`` lifts the small singular values by Halley steps, each a factorization of a
+        Gram matrix, and leaves the last digits to polynomials.
         ``"newton-schulz"`` and ``"polar-express"`` are the published iterations of 5 and 7 steps
         as they are. ``"auto"`` takes the SVD for small matrices and for the working accuracy,
         polynomials otherwise, and
@@ -129,8 +132,8 @@ def orthogonalize(
     Notes
     -----
     `error` bounds |1 - t_i| and the spectral distance of Q to the true factor on the kept
-    directions. Polynomials: the exact image of the interval that starts at the floor, or
-    r / (1 + sqrt(1 - r)) with r the measured Frobenius norm of I - Q Qᴴ, plus
+    directions. Polynomials and Halley steps: the exact image of the interval that starts at the
+    floor, or r / (1 + sqrt(1 - r)) with r the measured Frobenius norm of I - Q Qᴴ, plus
     (2 + sqrt(max(m, n)) / 8) eps / l. Here l is the smallest singular value, relative to the norm,
     that the floor proves, or the residual and the steps together. The norm is the Schatten norm of
     order 8, at most m^(1/8) s_1. SVD: 4 sqrt(max(m, n)) eps s_1/s_r with s_r the last one kept. The
@@ -210,8 +213,8 @@ def _orthogonalize(
     matrix = balanced.matrix if wide else adjoint(balanced.matrix, xp=xp)
     if method == "svd":
         full = _by_svd(matrix, floor, backend)
-    elif method == "polynomial":
-        full = _by_polynomial(matrix, goal, floor, proven, backend)
+    elif method in ("polynomial", "rational"):
+        full = _by_steps(matrix, method == "rational", goal, floor, proven, backend)
     else:
         full = _by_published(matrix, method, floor, proven, backend)
     factor = full.factor if wide else adjoint(full.factor, xp=xp)
@@ -242,6 +245,7 @@ def _finish(
     zero = xp.all(xp.all(balanced.matrix == 0, axis=-1), axis=-1)
     status = xp.where(certified, full.status, xp.ones_like(full.status))
     status = xp.where(zero, xp.full_like(status, 3), status)
+    error = xp.where(zero, xp.zeros_like(error), error)
     status = xp.where(per_batch(finite), status, xp.full_like(status, 2))
     return full._replace(
         factor=restore(factor, finite, backend=backend),
@@ -264,19 +268,21 @@ def _by_svd(x: Array, floor: float | None, backend: Backend) -> Orthogonalizatio
     return Orthogonalization(factor, 4 * largest**0.5 * unit * spread, counts, none, none)
 
 
-def _by_polynomial(
-    x: Array, goal: float, floor: float | None, proven: bool, backend: Backend
+def _by_steps(
+    x: Array, rational: bool, goal: float, floor: float | None, proven: bool, backend: Backend
 ) -> Orthogonalization:
     xp = backend.xp
     shape, unit = (x.shape[-2], x.shape[-1]), eps(xp, x.dtype)
     begin = polynomial.start(polynomial.within_range(x, backend=backend), backend=backend)
-    if backend.may_branch(x) and floor is None:
-        followed = adapt.follow(begin, goal, backend=backend)
-    elif backend.may_branch(x) and floor is not None:
-        followed = adapt.above(begin, goal, floor, backend=backend)
+    if backend.may_branch(x):
+        kind = Kind(shape, unit, rational)
+        if floor is None:
+            followed = adapt.follow(begin, kind, goal, backend=backend)
+        else:
+            followed = adapt.above(begin, kind, goal, floor, backend=backend)
     else:
         lowest = _plan.coarse_floor(unit, goal, floor) if is_half(xp, x.dtype) else floor
-        run = _plan.fixed(shape, unit, goal, lowest)
+        run = _plan.fixed(shape, unit, rational, goal, lowest)
         followed = adapt.fixed(begin, run, floor, backend=backend)
     return _certified(followed, proven, backend)
 

@@ -100,7 +100,7 @@ def _described(shape: tuple[int, ...], dtype: str, tol: float | None, floor: flo
     stored, unit, size = _DTYPES[dtype]
     rows, columns = sorted(shape[-2:])
     goal = _plan.goal(tol, stored, half=stored > unit)
-    run = _plan.fixed((rows, columns), unit, goal, floor)
+    run = _plan.fixed((rows, columns), unit, False, goal, floor)
     cast = min(math.sqrt(rows), 4.0) * stored / 2 if stored > unit else 0.0
     steps = tuple(step for segment in run.segments for step in segment)
     return Plan(

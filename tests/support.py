@@ -433,6 +433,14 @@ OPERATIONS = (
         linalg=False,
     ),
     Operation(
+        "orthogonalize rational",
+        lambda x: specdesc.orthogonalize(x, tol=1e-3, method="rational", full_output=True),
+        _orthogonalization,
+        ("orthogonalize[rational]",),
+        canonical=lambda out: out[:1],
+        tolerance=2e-3,
+    ),
+    Operation(
         "orthogonalize newton-schulz",
         lambda x: specdesc.orthogonalize(x, method="newton-schulz"),
         _matrix,

@@ -1,10 +1,14 @@
 """JAX: traced and eager arrays alike, always with a fixed plan."""
 
+from types import MappingProxyType
+
 import array_api_compat
 
 import jax
 from specdesc._typing import Array, Device
 from specdesc.backends import Backend, Capabilities
+
+from . import kernels
 
 
 class JaxBackend(Backend):
@@ -13,6 +17,7 @@ class JaxBackend(Backend):
     name = "jax"
     xp = jax.numpy
     capabilities = Capabilities.read(__name__)
+    kernels = MappingProxyType({"solve_add": kernels.solve_add})
 
     def owns(self, kind: type, /) -> bool:
         """Claim concrete arrays and tracers."""

@@ -21,6 +21,7 @@ class NumPyBackend(Backend):
         {
             "multiply_add": kernels.multiply_add,
             "combine": kernels.combine,
+            "solve_add": kernels.solve_add,
             "positive_definite": kernels.positive_definite,
         }
     )

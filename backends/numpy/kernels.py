@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy
+from specdesc._core.linalg import adjoint
+from specdesc._core.products import BLOCK
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
@@ -28,6 +30,29 @@ def combine(
     if diagonal != 0.0:
         backend.xp.einsum("...ii->...i", total)[...] += diagonal
     return total
+
+
+def solve_add(a: float, x: Array, b: float, z: Array, /, *, backend: Backend) -> Array:
+    """Return ``a x + b z⁻¹ x``, the inverse Cholesky factor written in place."""
+    root = numpy.zeros_like(z)
+    _fill_inverse_root(z, root)
+    inverse = numpy.matmul(adjoint(root, xp=backend.xp), root)
+    inverse *= b
+    return multiply_add(a, x, inverse, x, backend=backend)
+
+
+def _fill_inverse_root(z: Array, root: Array) -> None:
+    rows = z.shape[-1]
+    if rows <= BLOCK:
+        root[...] = numpy.linalg.inv(numpy.linalg.cholesky(z))
+        return
+    k = rows // 2
+    first, second = root[..., :k, :k], root[..., k:, k:]
+    _fill_inverse_root(z[..., :k, :k], first)
+    below = numpy.matmul(z[..., k:, :k], numpy.conj(numpy.matrix_transpose(first)))
+    rest = numpy.matmul(below, numpy.conj(numpy.matrix_transpose(below)))
+    _fill_inverse_root(numpy.subtract(z[..., k:, k:], rest, out=rest), second)
+    numpy.negative(numpy.matmul(numpy.matmul(second, below), first), out=root[..., k:, :k])
 
 
 def positive_definite(x: Array, /, *, backend: Backend) -> Array:

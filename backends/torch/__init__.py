@@ -24,6 +24,7 @@ class TorchBackend(Backend):
         {
             "multiply_add": kernels.multiply_add,
             "combine": kernels.combine,
+            "solve_add": kernels.solve_add,
             "positive_definite": kernels.positive_definite,
         }
     )

@@ -29,6 +29,17 @@ def combine(
     return total
 
 
+def solve_add(a: float, x: Array, b: float, z: Array, /, *, backend: Backend) -> Array:
+    """Return ``a x + b z⁻¹ x`` by Cholesky."""
+    # Unchecked: to raise, or not, the host would have to wait for a GPU.
+    lower, _ = torch.linalg.cholesky_ex(z)
+    if x.shape[-1] >= 2 * x.shape[-2]:
+        # Products are faster than triangular solves, which pays for the inverse of a small square.
+        return multiply_add(a, x, b * torch.cholesky_inverse(lower), x, backend=backend)
+    half = torch.linalg.solve_triangular(lower, x, upper=False)
+    return torch.add(a * x, torch.linalg.solve_triangular(lower.mH, half, upper=True), alpha=b)
+
+
 def positive_definite(x: Array, /, *, backend: Backend) -> Array:
     """Say which Hermitian matrices have a Cholesky factorization, a tenth of their spectrum."""
     return torch.linalg.cholesky_ex(x).info == 0
