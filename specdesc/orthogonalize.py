@@ -7,7 +7,7 @@ from specdesc import _adapt as adapt
 from specdesc import _plan
 from specdesc._adapt import Followed
 from specdesc._array import check_fraction, enter, eps, is_half, working
-from specdesc._core import polynomial
+from specdesc._core import derivative, polynomial
 from specdesc._core.linalg import (
     Balanced,
     adjoint,
@@ -144,6 +144,12 @@ def orthogonalize(
     Cost for m <= n: one SVD, or 4 m² n flops a step and 2 m³ for each product of squares in
     it. A NaN or an inf gives NaN in that matrix alone.
 
+    On torch and JAX the factor is differentiable, by the derivative of the polar factor whatever
+    the method; it needs 1 / (s_i + s_j) and 1 / s_i alone, so equal singular values do no harm.
+    Directions at or below the floor, and those of rounding size, count as zero: through them
+    nothing flows. A gradient costs one SVD. The other outputs have no derivative. Second
+    derivatives need singular values that differ.
+
     References
     ----------
     Best odd polynomials in sequence: arXiv:2505.16932 (Polar Express). Quintic
@@ -169,12 +175,33 @@ def orthogonalize(
         if 0 in x.shape:
             full = _empty(x, backend)
         else:
-            full = _orthogonalize(x, tol, floor, chosen, backend)
-            if method == "auto" and chosen != "svd" and _failed(full, backend):
-                exact = _orthogonalize(x, tol, floor, "svd", backend)
-                xp = backend.xp
-                full = Orthogonalization(*choose(full.status == 1, exact, full, xp=xp))
+
+            def function(y: Array) -> Orthogonalization:
+                full = _orthogonalize(y, tol, floor, chosen, backend)
+                return _improved(full, y, tol, floor, backend) if helped else full
+
+            helped = method == "auto" and chosen != "svd"
+            rule = derivative.of_factor(_null(x, floor, chosen, backend), backend=backend)
+            full = Orthogonalization(*backend.differentiable(function, rule)(x))
     return full if full_output else full.factor
+
+
+def _improved(
+    full: Orthogonalization, x: Array, tol: float | None, floor: float | None, backend: Backend
+) -> Orthogonalization:
+    """Take an SVD of the matrices without a proof, where values may be looked at."""
+    if not _failed(full, backend):
+        return full
+    exact = _orthogonalize(x, tol, floor, "svd", backend)
+    return Orthogonalization(*choose(full.status == 1, exact, full, xp=backend.xp))
+
+
+def _null(x: Array, floor: float | None, method: Method, backend: Backend) -> float:
+    """Return what the derivative takes for zero: the floor in force."""
+    if floor is not None:
+        return floor
+    measured = method == "svd" or (method in ("auto", "polynomial") and backend.may_branch(x))
+    return 0.0 if measured else _plan.DEFAULT_FLOOR
 
 
 def _failed(full: Orthogonalization, backend: Backend) -> bool:
@@ -324,7 +351,8 @@ def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
 
     Notes
     -----
-    By one SVD, backward stable: ||x - U P|| <= c max(m, n) eps ||x||.
+    By one SVD, backward stable: ||x - U P|| <= c max(m, n) eps ||x||. Both parts are differentiable
+    on torch and JAX, as in `orthogonalize`; directions of rounding size count as zero.
 
     Examples
     --------
@@ -339,7 +367,10 @@ def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
         raise ValueError(msg)
     backend = enter("polar", x)
     with backend.guard(x):
-        return _polar(x, side, backend)
+        if 0 in x.shape:
+            return _polar(x, side, backend)
+        rule = derivative.of_polar(side, backend=backend)
+        return Polar(*backend.differentiable(lambda y: _polar(y, side, backend), rule)(x))
 
 
 def _polar(x: Array, side: str, backend: Backend) -> Polar:

@@ -1,10 +1,13 @@
 """JAX: traced and eager arrays alike, always with a fixed plan."""
 
+from collections.abc import Callable
+from typing import cast
+
 import array_api_compat
 
 import jax
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend, Capabilities
+from specdesc.backends import Backend, Capabilities, Derivative
 
 
 class JaxBackend(Backend):
@@ -44,6 +47,26 @@ class JaxBackend(Backend):
     def to_host(self, x: Array, /) -> Array:
         """Copy a concrete array."""
         return jax.device_get(x).copy()
+
+    def differentiable(
+        self, function: Callable[[Array], tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[[Array], tuple[Array, ...]]:
+        """Attach the tangent map; JAX transposes it for gradients, by its own convention."""
+
+        def call(x: Array) -> tuple[Array, ...]:
+            return tuple(function(x))
+
+        def with_tangents(
+            primals: tuple[Array], tangents: tuple[Array]
+        ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            outputs = attached(*primals)  # itself, for derivatives of the derivative
+            moved = derivative.tangent(*primals, *tangents)
+            still = (jax.custom_derivatives.zero_from_primal(y) for y in outputs[len(moved) :])
+            return outputs, (*moved, *still)
+
+        attached = jax.custom_jvp(call)
+        attached.defjvp(with_tangents)
+        return cast("Callable[[Array], tuple[Array, ...]]", attached)
 
     def synchronize(self) -> None:
         """Wait for the work that was dispatched, by running after it on every device."""

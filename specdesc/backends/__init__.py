@@ -14,15 +14,44 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from specdesc._capabilities import Capabilities
 from specdesc._opaque import opaque
 from specdesc._typing import Array, Device, Namespace
 
-__all__ = ["Backend", "BackendUnavailable", "Capabilities", "available", "load", "registered"]
+__all__ = [
+    "Backend",
+    "BackendUnavailable",
+    "Capabilities",
+    "Derivative",
+    "available",
+    "load",
+    "registered",
+]
 
 GROUP = "specdesc.backends"
+
+
+class Derivative(NamedTuple):
+    """The derivative of a function of one array, for libraries that differentiate.
+
+    Both maps are linear over the reals in their second argument, and adjoint to one another in the
+    inner product Re sum(conj(a) b). They see neither the function nor what it did with its buffers.
+
+    Attributes
+    ----------
+    tangent : callable
+        ``(x, dx)`` to the tangents of the first outputs; those after them have no derivative.
+    cotangent : callable
+        ``(x, cotangents)`` of as many outputs to the gradient with respect to x.
+    outputs : int
+        How many outputs have a derivative.
+    """
+
+    tangent: Callable[[Array, Array], tuple[Array, ...]]
+    cotangent: Callable[[Array, tuple[Array, ...]], Array]
+    outputs: int
 
 
 class Backend(Protocol):
@@ -68,6 +97,12 @@ class Backend(Protocol):
     def guard(self, x: Array, /) -> AbstractContextManager[object]:
         """Return the context that work on `x` runs in, such as its device."""
         return nullcontext()
+
+    def differentiable(
+        self, function: Callable[[Array], tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[[Array], tuple[Array, ...]]:
+        """Return `function` with this derivative in place of that of its operations."""
+        return function
 
     def synchronize(self) -> None:
         """Wait until everything that was started is done: for clocks, never inside a kernel."""
