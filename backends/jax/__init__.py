@@ -49,24 +49,25 @@ class JaxBackend(Backend):
         return jax.device_get(x).copy()
 
     def differentiable(
-        self, function: Callable[[Array], tuple[Array, ...]], derivative: Derivative, /
-    ) -> Callable[[Array], tuple[Array, ...]]:
+        self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[..., tuple[Array, ...]]:
         """Attach the tangent map; JAX transposes it for gradients, by its own convention."""
 
-        def call(x: Array) -> tuple[Array, ...]:
-            return tuple(function(x))
+        def call(*arrays: Array) -> tuple[Array, ...]:
+            return tuple(function(*arrays))
 
         def with_tangents(
-            primals: tuple[Array], tangents: tuple[Array]
+            primals: tuple[Array, ...], tangents: tuple[Array, ...]
         ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             outputs = attached(*primals)  # itself, for derivatives of the derivative
-            moved = derivative.tangent(*primals, *tangents)
+            x, *others = primals
+            moved = derivative.tangent(x, tangents[0], *others)
             still = (jax.custom_derivatives.zero_from_primal(y) for y in outputs[len(moved) :])
             return outputs, (*moved, *still)
 
         attached = jax.custom_jvp(call)
         attached.defjvp(with_tangents)
-        return cast("Callable[[Array], tuple[Array, ...]]", attached)
+        return cast("Callable[..., tuple[Array, ...]]", attached)
 
     def synchronize(self) -> None:
         """Wait for the work that was dispatched, by running after it on every device."""

@@ -60,8 +60,8 @@ class TorchBackend(Backend):
         return x.detach().resolve_conj().cpu().numpy().copy()
 
     def differentiable(
-        self, function: Callable[[Array], tuple[Array, ...]], derivative: Derivative, /
-    ) -> Callable[[Array], tuple[Array, ...]]:
+        self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[..., tuple[Array, ...]]:
         """Attach both maps where something asks for a derivative, else nothing."""
         return gradients.attached(function, derivative)
 

@@ -8,7 +8,8 @@ Krein, for odd functions; derived), with F = Uᴴ E V,
     A_ij = (f_i - f_j) / (s_i - s_j), B_ij = (f_i + f_j) / (s_i + s_j), D_i = f_i / s_i.
 
 The tables are symmetric, so that the map is its own adjoint in Re <a, b>: one function serves
-tangents and gradients. For the polar factor A is zero, and nothing divides by s_i - s_j.
+tangents and gradients. For the polar factor A is zero and nothing divides by s_i - s_j; for
+clipping A lies in [0, 1].
 """
 
 from typing import NamedTuple
@@ -73,6 +74,21 @@ def of_polar(side: str, /, *, backend: Backend) -> Derivative:
     return Derivative(tangent, cotangent, outputs=2)
 
 
+def of_clip(*, backend: Backend) -> Derivative:
+    """Return the derivative of U min(S, r) Vᴴ; r comes as (..., 1, 1) beside the matrix."""
+
+    def tangent(x: Array, dx: Array, radius: Array) -> tuple[Array]:
+        factors = _take_apart(x, backend)
+        limit = (radius / factors.balanced.scale)[..., 0]
+        moved = _apply(factors, _clipping(factors.s, limit, backend.xp), dx, backend)
+        return (_finish(moved * _whole(factors, backend), x, backend),)
+
+    def cotangent(x: Array, given: tuple[Array, ...], radius: Array) -> Array:
+        return tangent(x, given[0], radius)[0]
+
+    return Derivative(tangent, cotangent, outputs=1)
+
+
 def _of_right_polar(backend: Backend) -> Derivative:
     """Differentiate P = Uᴴ x by the product rule; directions of rounding size stay zero."""
     xp = backend.xp
@@ -129,6 +145,24 @@ def _isometry(factors: _Factors, kept: Array, xp: Namespace) -> _Tables:
         even=xp.where(count == 1, odd, xp.zeros_like(odd)),
         odd=odd,
         ratio=xp.where(kept, one / xp.where(kept, s, one), none),
+    )
+
+
+def _clipping(s: Array, limit: Array, xp: Namespace) -> _Tables:
+    """Return the tables of f = min(s, limit); on the limit itself nothing is clipped yet."""
+    one, clipped = xp.ones_like(s), xp.minimum(s, limit * xp.ones_like(s))
+    inside = s <= limit
+    rows, columns = (inside[..., :, None], inside[..., None, :])
+    apart = xp.abs(s[..., :, None] - s[..., None, :])
+    moved = xp.abs(clipped[..., :, None] - clipped[..., None, :])
+    total = s[..., :, None] + s[..., None, :]
+    kept = clipped[..., :, None] + clipped[..., None, :]
+    ones, none = xp.ones_like(total), xp.zeros_like(total)
+    mixed = xp.where(rows != columns, moved / xp.where(apart > 0, apart, ones), none)
+    return _Tables(
+        even=xp.where(rows & columns, ones, mixed),
+        odd=xp.where(total > 0, kept / xp.where(total > 0, total, ones), ones),
+        ratio=xp.where(s > 0, clipped / xp.where(s > 0, s, one), one),
     )
 
 

@@ -34,23 +34,24 @@ GROUP = "specdesc.backends"
 
 
 class Derivative(NamedTuple):
-    """The derivative of a function of one array, for libraries that differentiate.
+    """The derivative of a function in its first array, for libraries that differentiate.
 
     Both maps are linear over the reals in their second argument, and adjoint to one another in the
-    inner product Re sum(conj(a) b). They see neither the function nor what it did with its buffers.
+    inner product Re sum(conj(a) b). They see neither the function nor what it did with its buffers;
+    the other arrays of the function come behind.
 
     Attributes
     ----------
     tangent : callable
-        ``(x, dx)`` to the tangents of the first outputs; those after them have no derivative.
+        ``(x, dx, *others)`` to the tangents of the first outputs; those behind have none.
     cotangent : callable
-        ``(x, cotangents)`` of as many outputs to the gradient with respect to x.
+        ``(x, cotangents, *others)`` of as many outputs to the gradient with respect to x.
     outputs : int
         How many outputs have a derivative.
     """
 
-    tangent: Callable[[Array, Array], tuple[Array, ...]]
-    cotangent: Callable[[Array, tuple[Array, ...]], Array]
+    tangent: Callable[..., tuple[Array, ...]]
+    cotangent: Callable[..., Array]
     outputs: int
 
 
@@ -99,9 +100,9 @@ class Backend(Protocol):
         return nullcontext()
 
     def differentiable(
-        self, function: Callable[[Array], tuple[Array, ...]], derivative: Derivative, /
-    ) -> Callable[[Array], tuple[Array, ...]]:
-        """Return `function` with this derivative in place of that of its operations."""
+        self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[..., tuple[Array, ...]]:
+        """Return a function of arrays with this derivative in place of that of its operations."""
         return function
 
     def synchronize(self) -> None:
