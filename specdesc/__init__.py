@@ -2,6 +2,7 @@
 
 from specdesc import backends, problems, prox, rules, schedules
 from specdesc._extras import MissingExtra
+from specdesc.clip import spectral_clip
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
 from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
@@ -35,6 +36,7 @@ __all__ = [
     "prox",
     "rules",
     "schedules",
+    "spectral_clip",
     "spectral_map",
     "truncated_spectral_step",
     "truncated_svd",

@@ -7,7 +7,7 @@ from specdesc import _adapt as adapt
 from specdesc import _plan
 from specdesc._adapt import Followed
 from specdesc._array import check_fraction, enter, eps, is_half, working
-from specdesc._core import polynomial
+from specdesc._core import derivative, polynomial
 from specdesc._core.linalg import (
     Balanced,
     adjoint,
@@ -144,6 +144,12 @@ def orthogonalize(
     Cost for m <= n: one SVD, or 4 m² n flops a step and 2 m³ for each product of squares in
     it. A NaN or an inf gives NaN in that matrix alone.
 
+    On torch and JAX the factor is differentiable, by the derivative of the polar factor whatever
+    the method; it needs 1 / (s_i + s_j) and 1 / s_i alone, so equal singular values do no harm.
+    Directions at or below the floor, and those of rounding size, count as zero: through them
+    nothing flows. A gradient costs one SVD. The other outputs have no derivative. Second
+    derivatives need singular values that differ.
+
     References
     ----------
     Best odd polynomials in sequence: arXiv:2505.16932 (Polar Express). Quintic
@@ -169,15 +175,35 @@ def orthogonalize(
         if 0 in x.shape:
             full = _empty(x, backend)
         else:
-            # Where values may be looked at, a matrix without a proof gets an SVD. With a floor
-            # that would prove no more.
-            again = method == "auto" and chosen != "svd" and floor is None and backend.may_branch(x)
-            full = _orthogonalize(x, tol, floor, chosen, full_output, backend)
-            if again and bool(backend.xp.any(full.status == 1)):
-                exact = _orthogonalize(x, tol, floor, "svd", full_output, backend)
-                xp = backend.xp
-                full = Orthogonalization(*choose(full.status == 1, exact, full, xp=xp))
+
+            def function(y: Array) -> Orthogonalization:
+                full = _orthogonalize(y, tol, floor, chosen, full_output, backend)
+                return _improved(full, y, tol, full_output, backend) if helped else full
+
+            # With a floor an SVD would prove no more.
+            helped = method == "auto" and chosen != "svd" and floor is None
+            rule = derivative.of_factor(_null(x, floor, chosen, backend), backend=backend)
+            full = Orthogonalization(*backend.differentiable(function, rule)(x))
     return full if full_output else full.factor
+
+
+def _improved(
+    full: Orthogonalization, x: Array, tol: float | None, proven: bool, backend: Backend
+) -> Orthogonalization:
+    """Take an SVD of the matrices without a proof, where values may be looked at."""
+    xp = backend.xp
+    if not backend.may_branch(full.factor) or not bool(xp.any(full.status == 1)):
+        return full
+    exact = _orthogonalize(x, tol, None, "svd", proven, backend)
+    return Orthogonalization(*choose(full.status == 1, exact, full, xp=xp))
+
+
+def _null(x: Array, floor: float | None, method: Method, backend: Backend) -> float:
+    """Return what the derivative takes for zero: the floor in force."""
+    if floor is not None:
+        return floor
+    measured = method in ("polynomial", "rational") and backend.may_branch(x)
+    return 0.0 if measured or method == "svd" else _plan.DEFAULT_FLOOR
 
 
 def _resolve(method: Method, x: Array, tol: float | None, backend: Backend) -> Method:
@@ -354,7 +380,8 @@ def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
 
     Notes
     -----
-    By one SVD, backward stable: ||x - U P|| <= c max(m, n) eps ||x||.
+    By one SVD, backward stable: ||x - U P|| <= c max(m, n) eps ||x||. Both parts are differentiable
+    on torch and JAX, as in `orthogonalize`; directions of rounding size count as zero.
 
     Examples
     --------
@@ -369,7 +396,10 @@ def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
         raise ValueError(msg)
     backend = enter("polar", x)
     with backend.guard(x):
-        return _polar(x, side, backend)
+        if 0 in x.shape:
+            return _polar(x, side, backend)
+        rule = derivative.of_polar(side, backend=backend)
+        return Polar(*backend.differentiable(lambda y: _polar(y, side, backend), rule)(x))
 
 
 def _polar(x: Array, side: str, backend: Backend) -> Polar:

@@ -27,6 +27,7 @@ from specdesc._array import (
 from specdesc._core.linalg import all_finite, balance, per_batch, restore, thin_svd, zeros
 from specdesc._typing import Array
 from specdesc.backends import Backend
+from specdesc.clip import clip
 from specdesc.truncate import initial_start, truncated_svd
 
 __all__ = ["Function", "Nuclear", "Rank", "SpectralBall", "WarmStarted", "Zero"]
@@ -94,7 +95,8 @@ class SpectralBall:
 
     Notes
     -----
-    The projection is min(s, radius) on the singular values, by one SVD.
+    The projection is min(s, radius) on the singular values: that of `spectral_clip` where code may
+    look at values, by one SVD elsewhere, where polynomials could not keep what is said of a set.
 
     Examples
     --------
@@ -123,6 +125,8 @@ class SpectralBall:
         backend = enter("prox.SpectralBall", y)
         _step_of(step, y, backend)
         with backend.guard(y):
+            if backend.may_branch(y):
+                return clip(y, self.radius, _slack(y, backend), backend=backend)
             spectrum = _Spectrum.of(y, backend)
             clipped = backend.xp.clip(spectrum.s, max=self.radius)
             return spectrum.rebuild(clipped, unchanged=self._feasible(spectrum))
@@ -274,9 +278,7 @@ class _Spectrum:
     @property
     def slack(self) -> float:
         """The relative violation that counts as none."""
-        return (
-            8.0 * float(max(1, *self.matrix.shape[-2:])) * eps(self.backend.xp, self.matrix.dtype)
-        )
+        return _slack(self.matrix, self.backend)
 
     def number(self, values: Array) -> Array:
         """Finish an array of the batch shape: NaN where the input was not finite."""
@@ -297,6 +299,10 @@ class _Spectrum:
         if unchanged is not None:
             y = xp.where(unchanged[..., None, None], self.matrix, y)
         return restore(y, self.finite, backend=self.backend)
+
+
+def _slack(x: Array, backend: Backend) -> float:
+    return 8.0 * float(max(1, *x.shape[-2:])) * eps(backend.xp, x.dtype)
 
 
 def _check_non_negative(value: float, name: str) -> None:

@@ -471,6 +471,12 @@ OPERATIONS = (
         "spectral_map", lambda x: specdesc.spectral_map(x, _root), _matrix, ("spectral_map",)
     ),
     Operation(
+        "spectral_clip",
+        lambda x: specdesc.spectral_clip(x, 2.0),
+        _matrix,
+        ("spectral_clip",),
+    ),
+    Operation(
         "truncated_svd",
         lambda x: specdesc.truncated_svd(x, RANK, full_output=True),
         _svd,

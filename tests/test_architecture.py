@@ -89,6 +89,7 @@ def test_import_order_of_the_floors() -> None:
         {"_plan"},
         {"_adapt"},
         {"orthogonalize", "plan", "truncate", "schedules"},
+        {"clip"},
         {"prox"},
         {"rules"},
         {"minimize"},

@@ -1,14 +1,15 @@
 """PyTorch: CPU and GPU, eager and compiled."""
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 import array_api_compat.torch
 
 import torch
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend, Capabilities
+from specdesc.backends import Backend, Capabilities, Derivative
 
-from . import kernels
+from . import gradients, kernels
 
 #: Whether oneDNN multiplies bfloat16 natively on this CPU: asked once, for the tracer's sake.
 BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -73,6 +74,12 @@ class TorchBackend(Backend):
     def to_host(self, x: Array, /) -> Array:
         """Copy `x`, without its history."""
         return x.detach().resolve_conj().cpu().numpy().copy()
+
+    def differentiable(
+        self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[..., tuple[Array, ...]]:
+        """Attach both maps where something asks for a derivative, else nothing."""
+        return gradients.attached(function, derivative)
 
     def synchronize(self) -> None:
         """Wait for the accelerator, if there is one."""
