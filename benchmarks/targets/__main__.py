@@ -1,0 +1,54 @@
+"""Run the comparison: ``python -m benchmarks.targets orthogonalize``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import cases, machine, measure, report
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "data"
+
+
+def main(arguments=None):
+    options = _parse(arguments)
+    rounds = options.rounds or (2 if options.quick else 15)
+    others = machine.Others()
+    rows = list(_orthogonalize(options.quick, options.only, rounds))
+    settings = {"rounds": rounds, "quick": options.quick, "others": others.share()}
+    about = machine.describe()
+    page = report.as_markdown(about, settings, rows)
+    print(page)
+    folder = options.out or (None if options.quick or options.only else FOLDER)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"benchmarks-{options.subject}"
+        path.with_suffix(".md").write_text(page, encoding="utf-8")
+        path.with_suffix(".json").write_text(report.as_json(about, settings, rows), "utf-8")
+    return 0
+
+
+def _orthogonalize(quick, only, rounds):
+    chosen = [case for case in cases.CASES if only in case.work]
+    for case in tqdm(chosen, unit="case", disable=None):
+        large = min(case.shape[-2:]) >= cases.LARGE
+        for row in measure.rows(case.quick() if quick else case, rounds, large=large):
+            tqdm.write(f"{row.verdict}: {row.value:.2f} {row.unit} ({row.work}; {row.against})")
+            yield row
+    if not only:
+        yield measure.small(rounds)
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.targets", description=__doc__)
+    parser.add_argument("subject", choices=["orthogonalize"])
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--only", default="", metavar="TEXT", help="works that contain this text")
+    parser.add_argument("--rounds", type=int, help="alternations, 15 unless --quick")
+    parser.add_argument("--out", type=Path, help=f"folder for the report ({FOLDER})")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
