@@ -26,7 +26,6 @@ def alternate(calls, rounds):
             for call, repeat, times in zip(calls, repeats, samples, strict=True):
                 time.sleep(REST)
                 times.append(_sample(call, repeat))
-            gc.collect()
     finally:
         if collecting:
             gc.enable()
