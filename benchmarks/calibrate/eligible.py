@@ -14,15 +14,14 @@ WORKING = 8.0
 
 
 def eligible(cell, full):
-    """Return the methods that certify the tolerance, or all where not even the SVD does.
+    """Return the methods that certify the tolerance, and the SVD in any case.
 
     `full` holds the full output of each method. Where values may be looked at, ``method="auto"``
-    runs the SVD again for what is not certified, so that a method which fails to certify what the
-    SVD does is never the faster one.
+    runs the SVD again for what is not certified, so that another method is never the faster one
+    there.
     """
     able = {method for method, found in full.items() if certified(cell, found)}
-    if "svd" in full and "svd" not in able:
-        able = set(full)
+    able |= {"svd"} & set(full) or (set(full) if not able else set())
     if cell.side > VERIFIED or cell.batch != "single" or cell.dtype.startswith("complex"):
         return able
     return {method for method in able if _accurate(cell, full, method)}

@@ -1,4 +1,4 @@
-"""Run the comparison: ``python -m benchmarks.targets orthogonalize``."""
+"""Run a comparison: ``python -m benchmarks.targets orthogonalize``, or ``auto``."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import cases, machine, measure, report
+from . import auto, cases, machine, measure, report
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "data"
 
@@ -15,7 +15,10 @@ def main(arguments=None):
     options = _parse(arguments)
     rounds = options.rounds or (2 if options.quick else 15)
     others = machine.Others()
-    rows = list(_orthogonalize(options.quick, options.only, rounds))
+    if options.subject == "auto":
+        rows = list(auto.rows(options.quick, rounds))
+    else:
+        rows = list(_orthogonalize(options.quick, options.only, rounds))
     settings = {"rounds": rounds, "quick": options.quick, "others": others.share()}
     about = machine.describe()
     page = report.as_markdown(about, settings, rows)
@@ -42,7 +45,7 @@ def _orthogonalize(quick, only, rounds):
 
 def _parse(arguments):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.targets", description=__doc__)
-    parser.add_argument("subject", choices=["orthogonalize"])
+    parser.add_argument("subject", choices=["orthogonalize", "auto"])
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--only", default="", metavar="TEXT", help="works that contain this text")
     parser.add_argument("--rounds", type=int, help="alternations, 15 unless --quick")

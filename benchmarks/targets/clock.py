@@ -11,7 +11,7 @@ LEAST = 2e-3
 REST = 5e-3
 
 
-def alternate(calls, rounds):
+def alternate(calls, rounds, rest=REST):
     """Return for each call the seconds of one run, one number a round, rounds interleaved.
 
     Every call has run twice before the clock starts: caches are filled, plans found, threads
@@ -24,7 +24,7 @@ def alternate(calls, rounds):
     try:
         for _ in range(rounds):
             for call, repeat, times in zip(calls, repeats, samples, strict=True):
-                time.sleep(REST)
+                time.sleep(rest)
                 times.append(_sample(call, repeat))
     finally:
         if collecting:
@@ -32,9 +32,9 @@ def alternate(calls, rounds):
     return samples
 
 
-def medians(calls, rounds):
+def medians(calls, rounds, rest=REST):
     """Return the median seconds of each call."""
-    return [median(times) for times in alternate(calls, rounds)]
+    return [median(times) for times in alternate(calls, rounds, rest)]
 
 
 def once(call):

@@ -17,6 +17,7 @@ def as_markdown(machine, settings, rows):
     """Return a table of verdicts and one of contestants."""
     libraries = ", ".join(f"{k} {v}" for k, v in machine["libraries"].items())
     missed = sum(row.verdict not in ("aim", "bar") for row in rows)
+    contestants = [_contestant(row, entry) for row in rows for entry in row.entries]
     return "\n".join(
         [
             f"Measured on {machine['processor']}, {machine['cores']} cores, threads: "
@@ -31,15 +32,14 @@ def as_markdown(machine, settings, rows):
                 [_verdict(row) for row in rows],
             ),
             "",
-            "Every contestant:",
-            "",
-            _table(
-                ("work", "who", "ms", "max abs(1 - t)", "rms", "distance", "error", "status", ""),
-                [_contestant(row, entry) for row in rows for entry in row.entries],
-            ),
-            "",
+            *(_contestants(contestants) if contestants else ()),
         ]
     )
+
+
+def _contestants(lines):
+    header = ("work", "who", "ms", "max abs(1 - t)", "rms", "distance", "error", "status", "")
+    return "Every contestant:", "", _table(header, lines), ""
 
 
 def _others(share):
