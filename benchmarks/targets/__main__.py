@@ -18,12 +18,18 @@ def main(arguments=None):
     if options.subject == "auto":
         rows = list(auto.rows(options.quick, rounds))
     else:
-        rows = list(_orthogonalize(options.quick, options.only, rounds))
-    settings = {"rounds": rounds, "quick": options.quick, "others": others.share()}
+        rows = list(_orthogonalize(options, rounds))
+    settings = {
+        "rounds": rounds,
+        "quick": options.quick,
+        "method": options.method,
+        "others": others.share(),
+    }
     about = machine.describe()
     page = report.as_markdown(about, settings, rows)
     print(page)
-    folder = options.out or (None if options.quick or options.only else FOLDER)
+    partial = options.quick or options.only or options.method != "auto"
+    folder = options.out or (None if partial else FOLDER)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"benchmarks-{options.subject}"
@@ -32,14 +38,15 @@ def main(arguments=None):
     return 0
 
 
-def _orthogonalize(quick, only, rounds):
-    chosen = [case for case in cases.CASES if only in case.work]
+def _orthogonalize(options, rounds):
+    chosen = [case for case in cases.CASES if options.only in case.work]
     for case in tqdm(chosen, unit="case", disable=None):
         large = min(case.shape[-2:]) >= cases.LARGE
-        for row in measure.rows(case.quick() if quick else case, rounds, large=large):
+        taken = case.quick() if options.quick else case
+        for row in measure.rows(taken, rounds, large=large, method=options.method):
             tqdm.write(f"{row.verdict}: {row.value:.2f} {row.unit} ({row.work}; {row.against})")
             yield row
-    if not only:
+    if not options.only:
         yield measure.small(rounds)
 
 
@@ -48,6 +55,7 @@ def _parse(arguments):
     parser.add_argument("subject", choices=["orthogonalize", "auto"])
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--only", default="", metavar="TEXT", help="works that contain this text")
+    parser.add_argument("--method", default="auto", help="what specdesc runs, for a study")
     parser.add_argument("--rounds", type=int, help="alternations, 15 unless --quick")
     parser.add_argument("--out", type=Path, help=f"folder for the report ({FOLDER})")
     return parser.parse_args(arguments)

@@ -14,38 +14,44 @@ from .library import array, host
 from .row import Entry, Row
 
 
-def rows(case, rounds, *, large):
-    """Yield the rows of one case: speed, memory, and if it is large, its products by themselves."""
+def rows(case, rounds, *, large, method="auto"):
+    """Yield the rows of one case: speed, memory, and if it is large, its products by themselves.
+
+    All of them take turns on one clock. `method` is ours.
+    """
     x = array(case.draw(case.shape), case.library, case.dtype)
-    ours = partial(orthogonalize, x, tol=case.tol, floor=case.floor)
-    yield _speed(case, x, ours, rounds)
+    ours = partial(orthogonalize, x, tol=case.tol, floor=case.floor, method=method)
+    calls = {"specdesc": ours, **{name: partial(peer, x) for name, peer in case.peers.items()}}
+    known = truth(host(x), case.floor)
+    reached = {name: verify(host(call()), known) for name, call in calls.items()}
+    made = products.record(ours, case.library) if large else ()
     if large:
-        yield _overhead(case, ours, rounds)
+        calls["its own products"] = products.replay(made, case.library)
+    samples = dict(zip(calls, alternate(list(calls.values()), rounds), strict=True))
+    info = ours(full_output=True)
+    yield _speed(case, samples, reached, info)
+    if large:
+        yield _overhead(case, samples, made, info)
     yield _memory(case, x, ours)
 
 
-def _speed(case, x, ours, rounds):
-    known = truth(host(x), case.floor)
-    calls = {"specdesc": ours, **{k: partial(peer, x) for k, peer in case.peers.items()}}
-    reached = {name: verify(host(call()), known) for name, call in calls.items()}
-    samples = dict(zip(calls, alternate(list(calls.values()), rounds), strict=True))
+def _speed(case, samples, reached, info):
     seconds = {name: median(times) for name, times in samples.items()}
-    own = reached.pop("specdesc")
-    enough = {k: v for k, v in reached.items() if case.need != "tol" or v.worst <= case.tol}
-    rival = min(enough or reached, key=seconds.__getitem__)
-    full = ours(full_output=True)
+    own, others = reached["specdesc"], {k: v for k, v in reached.items() if k != "specdesc"}
+    enough = {k for k, v in others.items() if case.need != "tol" or v.worst <= case.tol}
+    rival = min(enough or others, key=seconds.__getitem__)
     entries = [
         Entry(
             "specdesc",
             seconds["specdesc"],
             own,
-            float(host(full.error).max()),
-            int(host(full.status).max()),
-            f"{int(host(full.products).max())} products",
+            float(host(info.error).max()),
+            int(host(info.status).max()),
+            f"{int(host(info.products).max())} products",
         ),
         *(
             Entry(name, seconds[name], found, note="" if name in enough else "misses tol")
-            for name, found in reached.items()
+            for name, found in others.items()
         ),
     ]
     spread = np.percentile(np.asarray(samples[rival]) / np.asarray(samples["specdesc"]), [25, 75])
@@ -57,7 +63,7 @@ def _speed(case, x, ours, rounds):
         "at least",
         case.bar,
         case.aim,
-        _valid(case, own, reached[rival]),
+        _valid(case, own, others[rival]),
         f"quartiles of the rounds {spread[0]:.2f} to {spread[1]:.2f}",
         tuple(entries),
     )
@@ -71,20 +77,19 @@ def _valid(case, own, other):
     return own.distance <= cases.WORKING * other.distance
 
 
-def _overhead(case, ours, rounds):
-    found = products.measure(ours, case.library, rounds)
-    (seconds,) = medians([ours], rounds)
-    counted = int(host(ours(full_output=True).products).max())
-    rate = found.flops / found.seconds / 1e9
+def _overhead(case, samples, made, info):
+    ours, alone = median(samples["specdesc"]), median(samples["its own products"])
+    rate = sum(product.flops for product in made) / alone / 1e9
+    counted = int(host(info.products).max())
     return Row(
         case.work,
         "its own products",
-        seconds / found.seconds,
+        ours / alone,
         "times their time",
         "at most",
         cases.OVERHEAD,
-        note=f"{found.count} seen, {counted} counted, at {rate:.0f} GFLOP/s",
-        entries=(Entry("specdesc", seconds), Entry("its own products", found.seconds)),
+        note=f"{len(made)} seen, {counted} counted, at {rate:.0f} GFLOP/s",
+        entries=(Entry("its own products", alone),),
     )
 
 

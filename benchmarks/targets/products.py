@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .clock import medians
-
 
 class Product(NamedTuple):
     """Two operands by shape and strides, in elements."""
@@ -27,22 +25,6 @@ class Product(NamedTuple):
         return 2 * int(np.prod(batch, dtype=np.int64)) * m * k * n
 
 
-class Measured(NamedTuple):
-    """What the products of one call take."""
-
-    count: int
-    flops: int
-    seconds: float
-
-
-def measure(call, library, rounds):
-    """Record the products of a call, run them once more on their own, and return the median."""
-    products = record(call, library)
-    replay = _replay(products, library)
-    (seconds,) = medians([replay], rounds)
-    return Measured(len(products), sum(product.flops for product in products), seconds)
-
-
 def record(call, library):
     """Return every matrix product that the library is asked for during a call."""
     found = []
@@ -51,16 +33,33 @@ def record(call, library):
     return found
 
 
+def replay(products, library):
+    """Return a function that runs the products into arrays that are there already."""
+    make, matmul = (_numpy_operand, np.matmul) if library == "numpy" else (_operand, torch.matmul)
+    ready = {}
+    for product in set(products):
+        a = make(product, 0)
+        b = make(product, 1) if not product.gram else a.swapaxes(-1, -2)
+        ready[product] = (a, b, matmul(a, b))
+
+    def run():
+        for product in products:
+            a, b, out = ready[product]
+            matmul(a, b, out=out)
+
+    return run
+
+
 @contextmanager
 def _numpy_spy(found):
     matmul = np.matmul
 
     def spy(a, b, *rest, **options):
         if min(np.ndim(a), np.ndim(b)) >= 2 and _is_large(a, b):
-            pointer = a.__array_interface__["data"] == b.__array_interface__["data"]
-            gram = pointer and a.shape == np.swapaxes(b, -1, -2).shape
+            shapes = (a.shape, b.shape)
             strides = tuple(tuple(s // x.itemsize for s in x.strides) for x in (a, b))
-            found.append(Product((a.shape, b.shape), strides, a.dtype, gram))
+            same = a.__array_interface__["data"] == b.__array_interface__["data"]
+            found.append(Product(shapes, strides, a.dtype, same and _transposed(shapes, strides)))
         return matmul(a, b, *rest, **options)
 
     with patch.object(np, "matmul", spy), patch.object(compat, "matmul", spy):
@@ -85,31 +84,20 @@ class _TorchSpy(TorchDispatchMode):
             a, b = args[first : first + 2]
             if _is_large(a, b):
                 shapes, strides = (tuple(a.shape), tuple(b.shape)), (a.stride(), b.stride())
-                gram = a.data_ptr() == b.data_ptr() and a.shape == b.mT.shape
+                same = a.data_ptr() == b.data_ptr()
+                gram = same and _transposed(shapes, strides)
                 self.found.append(Product(shapes, strides, a.dtype, gram))
         return function(*args, **(kwargs or {}))
+
+
+def _transposed(shapes, strides):
+    """Say whether the second operand, of the same memory, is the first one transposed."""
+    return all((*b[:-2], b[-1], b[-2]) == tuple(a) for a, b in (shapes, strides))
 
 
 def _is_large(a, b):
     """Leave out the inner products that norms are made of."""
     return a.shape[-2] > 1 and b.shape[-1] > 1
-
-
-def _replay(products, library):
-    """Return a function that runs the products into arrays that are there already."""
-    make, matmul = (_numpy_operand, np.matmul) if library == "numpy" else (_operand, torch.matmul)
-    ready = {}
-    for product in set(products):
-        a = make(product, 0)
-        b = make(product, 1) if not product.gram else a.swapaxes(-1, -2)
-        ready[product] = (a, b, matmul(a, b))
-
-    def run():
-        for product in products:
-            a, b, out = ready[product]
-            matmul(a, b, out=out)
-
-    return run
 
 
 def _numpy_operand(product, which):

@@ -22,7 +22,8 @@ def as_markdown(machine, settings, rows):
         [
             f"Measured on {machine['processor']}, {machine['cores']} cores, threads: "
             f"{machine['threads']}; Python {machine['python']}, {libraries}. "
-            f"Medians of {settings['rounds']} alternations.{_others(settings['others'])}",
+            f"Medians of {settings['rounds']} alternations, method "
+            f"{settings['method']}.{_others(settings['others'])}",
             "",
             f"{len(rows) - missed} of {len(rows)} rows reach their bar; those that do not are "
             "**bold**.",
