@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the comparison needs torch")
@@ -56,3 +57,24 @@ def test_the_page_shows_what_is_missed(folder):
     missed = sum(row["verdict"] not in ("aim", "bar") for row in rows)
     assert page.count("| **") == 2 * missed
     assert f"{len(rows) - missed} of {len(rows)} rows" in page
+
+
+def test_the_truth_in_float64_is_more_than_an_svd():
+    """Against 40 digits, on matrices whose factor an SVD loses digits of."""
+    mpmath = pytest.importorskip("mpmath", reason="the oracle needs mpmath")
+    sys.path.insert(0, str(ROOT))
+    try:
+        from benchmarks.targets import accuracy, data
+    finally:
+        sys.path.remove(str(ROOT))
+    for shape in ((8, 8), (12, 8), (8, 12)):
+        x = data.conditioned(shape, 1e6)
+        with mpmath.workdps(40):
+            u, _, vh = mpmath.svd(mpmath.matrix(x.tolist()))
+            exact = np.asarray((u * vh).tolist(), dtype=np.longdouble)
+        (known,) = accuracy.truth(x, None, double=True)
+        (rough,) = accuracy.truth(x, None)
+        # The condition of the problem times the unit of the arithmetic: 1e6 eps.
+        assert np.abs(known.factor - exact).max() < 1e6 * np.finfo(np.longdouble).eps
+        assert np.abs(rough.factor - exact).max() > 1e-12
+        assert accuracy.verify(rough.factor, [known]).distance > 1e-12

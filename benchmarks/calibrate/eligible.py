@@ -36,7 +36,7 @@ def certified(cell, found):
 def _accurate(cell, full, method):
     """Compare with the truth: the tolerance, or what the SVD reaches where that is more."""
     tol = grid.TOLERANCES[cell.tol]
-    known = truth(host(grid.matrix(cell.library, cell.dtype, cell.shape)), grid.FLOORS[cell.floor])
+    known = _known(cell)
     reached = verify(host(full[method].factor), known)
     if "svd" not in full:
         return tol is None or reached.worst <= tol
@@ -44,3 +44,8 @@ def _accurate(cell, full, method):
     if tol is None:
         return reached.distance <= WORKING * exact.distance
     return reached.worst <= max(tol, WORKING * exact.worst)
+
+
+def _known(cell):
+    x = host(grid.matrix(cell.library, cell.dtype, cell.shape))
+    return truth(x, grid.FLOORS[cell.floor], double=cell.dtype == "float64")

@@ -22,7 +22,7 @@ def rows(case, rounds, *, large, method="auto"):
     x = array(case.draw(case.shape), case.library, case.dtype)
     ours = partial(orthogonalize, x, tol=case.tol, floor=case.floor, method=method)
     calls = {"specdesc": ours, **{name: partial(peer, x) for name, peer in case.peers.items()}}
-    known = truth(host(x), case.floor)
+    known = truth(host(x), case.floor, double=case.dtype == "float64")
     reached = {name: verify(host(call()), known) for name, call in calls.items()}
     made = products.record(ours, case.library) if large else ()
     if large:
@@ -115,7 +115,7 @@ def small(rounds):
     loop = partial(peers.bare_loop(planned.coefficients), x)
     ours = partial(orthogonalize, x, tol=tol, floor=floor, method="polynomial")
     auto = partial(orthogonalize, x, tol=tol, floor=floor)
-    known = truth(x, floor)
+    known = truth(x, floor, double=True)
     calls = {"specdesc": ours, "a bare loop of the same steps": loop, "specdesc, auto": auto}
     seconds = dict(zip(calls, medians(list(calls.values()), rounds), strict=True))
     entries = tuple(
