@@ -96,7 +96,7 @@ def methods(library):
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)
 def matrix(library, dtype, shape):
     """Return one stack of the grid."""
     values = drawn(shape)
@@ -106,7 +106,7 @@ def matrix(library, dtype, shape):
     return array(values, library, dtype)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
 def drawn(shape):
     """Return its real numbers."""
     return data.conditioned(shape, 1 / SMALLEST)

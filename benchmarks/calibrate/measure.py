@@ -8,8 +8,10 @@ from . import grid
 from .eligible import eligible
 from .race import race
 
-#: A method that was this many times slower at two sizes in a row is not tried at larger ones.
+#: A method that was this many times slower at two sizes in a row is not tried at larger ones,
 LOST = 2.5
+#: if both were at least this: for smaller ones it is the number of Python calls that decides.
+TRUSTED = 128
 #: From this short side on a method that takes no tolerance is measured once for all of them.
 ONCE = 256
 
@@ -56,7 +58,7 @@ def _one(cell, methods, rounds, budget, exact):
 
 def _remaining(known, methods):
     """Leave out what was hopeless, or not eligible, at the last two sizes."""
-    last = [known[side] for side in sorted(known)[-2:]]
+    last = [known[side] for side in sorted(known)[-2:] if side >= TRUSTED]
     if len(last) < 2:
         return methods
     return tuple(

@@ -16,7 +16,7 @@ def main(arguments=None):
     rounds = options.rounds or (2 if options.quick else 15)
     others = machine.Others()
     if options.subject == "auto":
-        rows = list(auto.rows(options.quick, rounds))
+        rows = list(auto.rows(options.quick, rounds, options.budget))
     else:
         rows = list(_orthogonalize(options, rounds))
     settings = {
@@ -57,6 +57,7 @@ def _parse(arguments):
     parser.add_argument("--only", default="", metavar="TEXT", help="works that contain this text")
     parser.add_argument("--method", default="auto", help="what specdesc runs, for a study")
     parser.add_argument("--rounds", type=int, help="alternations, 15 unless --quick")
+    parser.add_argument("--budget", type=float, default=600.0, help="seconds for auto at most")
     parser.add_argument("--out", type=Path, help=f"folder for the report ({FOLDER})")
     return parser.parse_args(arguments)
 

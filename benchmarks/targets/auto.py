@@ -1,6 +1,7 @@
 """``method="auto"`` against the best of its own methods, over the grid that it is calibrated on."""
 
 import math
+import random
 import time
 
 from tqdm import tqdm
@@ -18,17 +19,23 @@ SIDES = (8, 32, 128, 512)
 #: What was this many times slower in a first run is not the best.
 HOPELESS = 3.0
 #: Seconds that the rounds of one call may take; at least LEAST rounds are run.
-SECONDS, LEAST = 2.0, 3
+SECONDS, LEAST = 1.0, 3
 
 
-def rows(quick, rounds):
-    """Yield two rows for each library and dtype: the mean and the worst call."""
+def rows(quick, rounds, budget):
+    """Yield two rows for each library and dtype: the mean and the worst call.
+
+    Calls are taken in a random order from a fixed seed, as many as `budget` seconds allow.
+    """
     sides = (8, 32) if quick else SIDES
-    kinds = {}
-    cells = grid.cells(grid.libraries(), sides, 1 if quick else None)
+    found = grid.cells(grid.libraries(), sides, 1 if quick else None)
+    cells = [cell for cell in found if cell.dtype not in grid.COARSE]
+    random.Random(0).shuffle(cells)
+    kinds, end = {}, time.monotonic() + budget
     for cell in tqdm(cells, unit="call", disable=None):
-        kinds.setdefault((cell.library, cell.dtype), {})[cell] = _ratio(cell, rounds)
-    for (library, dtype), ratios in kinds.items():
+        if time.monotonic() < end:
+            kinds.setdefault((cell.library, cell.dtype), {})[cell] = _ratio(cell, rounds)
+    for (library, dtype), ratios in sorted(kinds.items()):
         work = f"auto, {len(ratios)} calls, {dtype}, {library}, sides {sides[0]} to {sides[-1]}"
         mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
         worst = max(ratios, key=ratios.__getitem__)
@@ -51,7 +58,7 @@ def _ratio(cell, rounds):
     rivals = [method for method in able if first[method] <= HOPELESS * fastest]
     calls = [cell.call(method) for method in ("auto", *rivals)]
     affordable = int(SECONDS / (fastest * len(calls)))
-    seconds = medians(calls, min(rounds, max(LEAST, affordable)), rest=0.0)
+    seconds = medians(calls, min(rounds, max(LEAST, affordable)), least=5e-4, rest=0.0)
     return seconds[0] / min(seconds[1:])
 
 

@@ -11,13 +11,13 @@ LEAST = 2e-3
 REST = 5e-3
 
 
-def alternate(calls, rounds, rest=REST):
+def alternate(calls, rounds, *, least=LEAST, rest=REST):
     """Return for each call the seconds of one run, one number a round, rounds interleaved.
 
     Every call has run twice before the clock starts: caches are filled, plans found, threads
     started, and it is known how often it has to run in one sample.
     """
-    repeats = [_repeats(call) for call in calls]
+    repeats = [_repeats(call, least) for call in calls]
     samples = [[] for _ in calls]
     collecting = gc.isenabled()
     gc.disable()
@@ -32,9 +32,9 @@ def alternate(calls, rounds, rest=REST):
     return samples
 
 
-def medians(calls, rounds, rest=REST):
+def medians(calls, rounds, **options):
     """Return the median seconds of each call."""
-    return [median(times) for times in alternate(calls, rounds, rest)]
+    return [median(times) for times in alternate(calls, rounds, **options)]
 
 
 def once(call):
@@ -43,8 +43,8 @@ def once(call):
     return _sample(call, 1)
 
 
-def _repeats(call):
-    return max(1, math.ceil(LEAST / max(once(call), 1e-7)))
+def _repeats(call, least):
+    return max(1, math.ceil(least / max(once(call), 1e-7)))
 
 
 def _sample(call, repeat):
