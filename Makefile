@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # One thread a test process: two of them share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test test-slow test-gpu test-wheel doctest lint bench docs clean
+.PHONY: demo test test-slow test-gpu test-wheel doctest lint bench calibrate targets docs clean
 
 demo: .venv/demo
 	mkdir -p out
@@ -39,6 +39,17 @@ lint: .venv/test .venv/lint
 bench: .venv/test .venv/bench
 	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
 	$(ONE_THREAD) $(BIN)/asv run --python=same --quick --config benchmarks/asv.conf.json
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.targets orthogonalize --quick
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.targets auto --quick
+
+# The comparison with peers, on all threads: keep other work off the machine. A few minutes.
+targets: .venv/test
+	$(BIN)/python -m benchmarks.targets orthogonalize
+	$(BIN)/python -m benchmarks.targets auto
+
+# What method="auto" is chosen from. Likewise, and before the comparison.
+calibrate: .venv/test
+	$(BIN)/python -m benchmarks.calibrate
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html

@@ -11,7 +11,7 @@ project_copyright = "The specdesc developers"
 version = release = installed_version("specdesc")
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "myst_parser", "numpydoc"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "data"]
 html_theme = "furo"
 html_title = f"specdesc {release}"
 

@@ -174,6 +174,17 @@ def is_half(xp: Namespace, dtype: DType, /) -> bool:
     return int(xp.finfo(dtype).bits) == 16
 
 
+@opaque
+def precision(xp: Namespace, dtype: DType, /) -> str:
+    """Return "half", "real32", "real64", "complex64" or "complex128"."""
+    if is_half(xp, dtype):
+        return "half"
+    double = eps(xp, dtype) < 2.0**-40
+    if is_complex(xp, dtype):
+        return "complex128" if double else "complex64"
+    return "real64" if double else "real32"
+
+
 def real_dtype(xp: Namespace, dtype: DType, /) -> DType:
     """Return the dtype of the parts of a complex dtype, and a real one unchanged."""
     # By comparison: NumPy's dtypes equal the names of its namespace but do not hash like them.

@@ -1,12 +1,12 @@
 """Functions of the singular values: the polar factor, and exact spectral maps."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args, overload
+from typing import Literal, NamedTuple, cast, get_args, overload
 
 from specdesc import _adapt as adapt
-from specdesc import _plan
+from specdesc import _calibration, _plan
 from specdesc._adapt import Followed
-from specdesc._array import check_fraction, enter, eps, is_half, working
+from specdesc._array import check_fraction, enter, eps, is_half, precision, working
 from specdesc._core import derivative, polynomial
 from specdesc._core.linalg import (
     Balanced,
@@ -23,9 +23,6 @@ from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
 Method = Literal["auto", "polynomial", "rational", "svd", "newton-schulz", "polar-express"]
-
-#: Up to this short side one SVD costs less than the products of an iteration (measured, CPU).
-SMALL = 32
 
 
 class Orthogonalization(NamedTuple):
@@ -112,9 +109,10 @@ def orthogonalize(
         ``"rational"`` lifts the small singular values by Halley steps, each a factorization of a
         Gram matrix, and leaves the last digits to polynomials.
         ``"newton-schulz"`` and ``"polar-express"`` are the published iterations of 5 and 7 steps
-        as they are. ``"auto"`` takes the SVD for small matrices and for the working accuracy,
-        polynomials otherwise, and
-        the SVD again where values may be looked at and show a matrix without a certificate.
+        as they are. ``"auto"`` takes the one that was the fastest for such a matrix where it was
+        measured (eager, on a CPU), elsewhere the SVD for small matrices and for the working
+        accuracy and polynomials otherwise; and the SVD again where values may be looked at and
+        show a matrix without a certificate.
     full_output : bool
         Return an `Orthogonalization` instead of the factor alone.
 
@@ -169,7 +167,7 @@ def orthogonalize(
         msg = f"method must be one of {', '.join(get_args(Method))}, got {method!r}"
         raise ValueError(msg)
     backend = enter("orthogonalize", x)
-    chosen = _resolve(method, x, tol, backend)
+    chosen = _resolve(method, x, tol, floor, backend)
     enter(f"orthogonalize[{chosen}]", x)
     with backend.guard(x):
         if 0 in x.shape:
@@ -206,14 +204,19 @@ def _null(x: Array, floor: float | None, method: Method, backend: Backend) -> fl
     return 0.0 if measured or method == "svd" else _plan.DEFAULT_FLOOR
 
 
-def _resolve(method: Method, x: Array, tol: float | None, backend: Backend) -> Method:
+def _resolve(
+    method: Method, x: Array, tol: float | None, floor: float | None, backend: Backend
+) -> Method:
+    """Return the method that was the fastest where it was measured: eager, on a CPU."""
     if method != "auto":
         return method
-    if "orthogonalize[svd]" in backend.capabilities.unsupported:
-        return "polynomial"
-    small = min(x.shape[-2:]) <= SMALL
-    # Half precision never asks for more than a polynomial in float32 can give.
-    return "svd" if small or (tol is None and not is_half(backend.xp, x.dtype)) else "polynomial"
+    xp, unsupported = backend.xp, backend.capabilities.unsupported
+    allowed = [name for name in get_args(Method) if f"orthogonalize[{name}]" not in unsupported]
+    working = _plan.goal(None, eps(xp, x.dtype), half=is_half(xp, x.dtype))
+    measured = backend.name if backend.may_branch(x) else None
+    kind = precision(xp, x.dtype)
+    chosen = _calibration.choose(measured, tuple(x.shape), kind, tol, working, floor, allowed)
+    return cast("Method", chosen)
 
 
 def _empty(x: Array, backend: Backend) -> Orthogonalization:

@@ -82,6 +82,7 @@ def test_import_order_of_the_floors() -> None:
     """Nothing below imports anything above."""
     floors = [
         {"_typing", "_opaque", "_capabilities", "_extras"},
+        {"_calibration"},
         {"backends", "_host"},
         {"_agnostic", "minimax"},
         {"_array"},

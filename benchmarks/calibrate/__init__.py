@@ -1,0 +1,1 @@
+"""Measure which method `orthogonalize` takes by itself: ``python -m benchmarks.calibrate``."""

@@ -1,0 +1,1 @@
+"""What specdesc must reach against its peers: ``python -m benchmarks.targets orthogonalize``."""
