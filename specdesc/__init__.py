@@ -5,8 +5,9 @@ from specdesc._extras import MissingExtra
 from specdesc.clip import spectral_clip
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
-from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
+from specdesc.orthogonalize import Orthogonalization, orthogonalize
 from specdesc.plan import Plan, plan_orthogonalization
+from specdesc.polar import Polar, polar, spectral_map
 from specdesc.truncate import (
     TruncatedStep,
     TruncatedSVD,

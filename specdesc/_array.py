@@ -48,11 +48,16 @@ def enter(function: str, *arrays: Array, names: tuple[str, ...] = ("x",), ndim: 
         _check_dtype(backend, x, name)
         _check_shape(x, name, ndim)
         _check_same(backend, arrays[0], x, names[0], name)
+    check_supported(function, backend)
+    return backend
+
+
+def check_supported(function: str, backend: Backend, /) -> None:
+    """Raise `NotImplementedError` where the capability table says so, with its reason."""
     reason = backend.capabilities.unsupported.get(function)
     if reason is not None:
         msg = f"{function} is not available on {backend.name}: {reason}"
         raise NotImplementedError(msg)
-    return backend
 
 
 def _backend_of(x: Array, name: str) -> Backend:

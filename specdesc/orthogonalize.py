@@ -1,28 +1,18 @@
-"""Functions of the singular values: the polar factor, and exact spectral maps."""
+"""The orthogonal factor of a matrix: its polar factor, with a proof."""
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple, cast, get_args, overload
 
-from specdesc import _adapt as adapt
-from specdesc import _calibration, _plan
-from specdesc._adapt import Followed
-from specdesc._array import check_fraction, enter, eps, is_half, precision, working
-from specdesc._core import derivative, polynomial
-from specdesc._core.linalg import (
-    Balanced,
-    adjoint,
-    balance,
-    choose,
-    per_batch,
-    restore,
-    thin_svd,
-    zeros,
-)
-from specdesc._plan import Kind
-from specdesc._typing import Array, Namespace
+from specdesc import _calibration, _factor, _plan
+from specdesc._array import check_fraction, check_supported, enter, eps, is_half, precision, working
+from specdesc._core import derivative
+from specdesc._core.linalg import Balanced, adjoint, balance, choose, per_batch, restore, zeros
+from specdesc._factor import Found, Proof
+from specdesc._opaque import opaque
+from specdesc._typing import Array
 from specdesc.backends import Backend
 
 Method = Literal["auto", "polynomial", "rational", "svd", "newton-schulz", "polar-express"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class Orthogonalization(NamedTuple):
@@ -50,13 +40,6 @@ class Orthogonalization(NamedTuple):
     rank: Array
     products: Array
     status: Array
-
-
-class Polar(NamedTuple):
-    """A polar decomposition, in the order of `scipy.linalg.polar`."""
-
-    unitary: Array
-    hermitian: Array
 
 
 @overload
@@ -163,37 +146,32 @@ def orthogonalize(
     """
     check_fraction(tol, "tol")
     check_fraction(floor, "floor")
-    if method not in get_args(Method):
-        msg = f"method must be one of {', '.join(get_args(Method))}, got {method!r}"
+    if method not in METHODS:
+        msg = f"method must be one of {', '.join(METHODS)}, got {method!r}"
         raise ValueError(msg)
     backend = enter("orthogonalize", x)
     chosen = _resolve(method, x, tol, floor, backend)
-    enter(f"orthogonalize[{chosen}]", x)
+    check_supported(f"orthogonalize[{chosen}]", backend)
     with backend.guard(x):
         if 0 in x.shape:
             full = _empty(x, backend)
-        else:
-
-            def function(y: Array) -> Orthogonalization:
-                full = _orthogonalize(y, tol, floor, chosen, full_output, backend)
-                return _improved(full, y, tol, full_output, backend) if helped else full
-
-            # With a floor an SVD would prove no more.
-            helped = method == "auto" and chosen != "svd" and floor is None
-            rule = derivative.of_factor(_null(x, floor, chosen, backend), backend=backend)
-            full = Orthogonalization(*backend.differentiable(function, rule)(x))
-    return full if full_output else full.factor
+            return full if full_output else full.factor
+        # With a floor an SVD would prove no more.
+        helped = method == "auto" and chosen != "svd" and floor is None and backend.may_branch(x)
+        wish = _Wish(tol, floor, chosen, helped, full_output)
+        rule = derivative.of_factor(_null(x, floor, chosen, backend), backend=backend)
+        found = backend.differentiable(lambda y: _orthogonalize(y, wish, backend), rule)(x)
+    return Orthogonalization(*found) if full_output else found[0]
 
 
-def _improved(
-    full: Orthogonalization, x: Array, tol: float | None, proven: bool, backend: Backend
-) -> Orthogonalization:
-    """Take an SVD of the matrices without a proof, where values may be looked at."""
-    xp = backend.xp
-    if not backend.may_branch(full.factor) or not bool(xp.any(full.status == 1)):
-        return full
-    exact = _orthogonalize(x, tol, None, "svd", proven, backend)
-    return Orthogonalization(*choose(full.status == 1, exact, full, xp=xp))
+class _Wish(NamedTuple):
+    """What was asked for."""
+
+    tol: float | None
+    floor: float | None
+    method: Method
+    helped: bool  # whether an SVD takes over where there is no proof
+    full_output: bool
 
 
 def _null(x: Array, floor: float | None, method: Method, backend: Backend) -> float:
@@ -210,13 +188,19 @@ def _resolve(
     """Return the method that was the fastest where it was measured: eager, on a CPU."""
     if method != "auto":
         return method
-    xp, unsupported = backend.xp, backend.capabilities.unsupported
-    allowed = [name for name in get_args(Method) if f"orthogonalize[{name}]" not in unsupported]
+    xp = backend.xp
+    allowed = _allowed(backend.name, tuple(backend.capabilities.unsupported))
     working = _plan.goal(None, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     measured = backend.name if backend.may_branch(x) else None
     kind = precision(xp, x.dtype)
     chosen = _calibration.choose(measured, tuple(x.shape), kind, tol, working, floor, allowed)
     return cast("Method", chosen)
+
+
+@opaque
+def _allowed(name: str, unsupported: tuple[str, ...], /) -> tuple[str, ...]:
+    """Return the methods that a backend has."""
+    return tuple(name for name in METHODS if f"orthogonalize[{name}]" not in unsupported)
 
 
 def _empty(x: Array, backend: Backend) -> Orthogonalization:
@@ -226,28 +210,39 @@ def _empty(x: Array, backend: Backend) -> Orthogonalization:
     return Orthogonalization(zeros(x.shape, x, backend=backend), error, counts, counts, counts + 3)
 
 
-def _orthogonalize(
-    x: Array,
-    tol: float | None,
-    floor: float | None,
-    method: Method,
-    proven: bool,
-    backend: Backend,
-) -> Orthogonalization:
+def _orthogonalize(x: Array, wish: _Wish, backend: Backend) -> tuple[Array, ...]:
+    """Return the fields of the full output, or the factor alone."""
     xp = backend.xp
-    goal = _plan.goal(tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
-    coarse = method == "polynomial" and _coarse(x, goal, floor, backend)
+    goal = _plan.goal(wish.tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
+    coarse = wish.method == "polynomial" and _coarse(x, goal, wish.floor, backend)
     balanced = balance(x if coarse else working(xp, x), backend=backend)
     wide = x.shape[-2] <= x.shape[-1]
     matrix = balanced.matrix if wide else adjoint(balanced.matrix, xp=xp)
-    if method == "svd":
-        full = _by_svd(matrix, floor, backend)
-    elif method in ("polynomial", "rational"):
-        full = _by_steps(matrix, method == "rational", goal, floor, proven, backend)
-    else:
-        full = _by_published(matrix, method, floor, proven, backend)
-    factor = full.factor if wide else adjoint(full.factor, xp=xp)
-    return _finish(full._replace(factor=factor), x, tol, balanced, backend)
+    found = _found(matrix, goal, wish, backend)
+    factor = found.factor if wide else adjoint(found.factor, xp=xp)
+    factor = xp.astype(factor, x.dtype, copy=False)
+    factor = restore(factor, balanced.finite, backend=backend)
+    if not wish.full_output and not wish.helped:
+        return (factor,)
+    proof = found.proof(wish.full_output)
+    if found.factor.dtype != x.dtype:
+        # Rounding an entry of the factor moves it by eps / 2 of itself; errors that are not made
+        # to add up turn no direction by more than a few times that.
+        cast_error = min(min(x.shape[-2:]) ** 0.5, 4.0) * eps(xp, x.dtype) / 2
+        proof = proof._replace(error=proof.error + cast_error)
+    full = _stated(factor, proof, balanced, wish.tol, backend)
+    if not wish.helped or not bool(xp.any(full.status == 1)):
+        return full
+    exact = _orthogonalize(x, wish._replace(method="svd", helped=False, full_output=True), backend)
+    return tuple(choose(full.status == 1, exact, full, xp=xp))
+
+
+def _found(x: Array, goal: float, wish: _Wish, backend: Backend) -> Found:
+    if wish.method == "svd":
+        return _factor.by_svd(x, wish.floor, backend)
+    if wish.method in ("polynomial", "rational"):
+        return _factor.by_steps(x, wish.method == "rational", goal, wish.floor, backend)
+    return _factor.by_published(x, wish.method, wish.floor, backend)
 
 
 def _coarse(x: Array, goal: float, floor: float | None, backend: Backend) -> bool:
@@ -259,219 +254,17 @@ def _coarse(x: Array, goal: float, floor: float | None, backend: Backend) -> boo
     return not measured and _plan.coarse_floor(eps(xp, x.dtype), goal, floor) is not None
 
 
-def _finish(
-    full: Orthogonalization, x: Array, tol: float | None, balanced: Balanced, backend: Backend
+def _stated(
+    factor: Array, proof: Proof, balanced: Balanced, tol: float | None, backend: Backend
 ) -> Orthogonalization:
-    """Cast back, set the status, and put NaN where it belongs."""
+    """Attach the status, and put NaN where it belongs."""
     xp = backend.xp
-    factor, error = xp.astype(full.factor, x.dtype, copy=False), full.error
-    if full.factor.dtype != x.dtype:
-        # Rounding an entry of the factor moves it by eps / 2 of itself; errors that are not made
-        # to add up turn no direction by more than a few times that.
-        error = error + min(min(x.shape[-2:]) ** 0.5, 4.0) * eps(xp, x.dtype) / 2
-    certified = error <= tol if tol is not None else xp.isfinite(error)
-    finite = balanced.finite
     zero = xp.all(xp.all(balanced.matrix == 0, axis=-1), axis=-1)
-    status = xp.where(certified, full.status, xp.ones_like(full.status))
+    error = xp.where(zero, xp.zeros_like(proof.error), proof.error)
+    certified = error <= tol if tol is not None else xp.isfinite(error)
+    status = xp.astype(xp.logical_not(certified), xp.int32)
     status = xp.where(zero, xp.full_like(status, 3), status)
-    error = xp.where(zero, xp.zeros_like(error), error)
-    status = xp.where(per_batch(finite), status, xp.full_like(status, 2))
-    return full._replace(
-        factor=restore(factor, finite, backend=backend),
-        error=restore(error, per_batch(finite), backend=backend),
-        status=status,
-    )
-
-
-def _by_svd(x: Array, floor: float | None, backend: Backend) -> Orthogonalization:
-    xp = backend.xp
-    u, s, vh = thin_svd(x, xp=xp)
-    unit, largest = eps(xp, x.dtype), max(x.shape[-2:])
-    kept = s > max(floor or 0.0, largest * unit) * s[..., :1]
-    factor = xp.matmul(u * xp.astype(kept, x.dtype)[..., None, :], vh)
-    smallest = xp.min(xp.where(kept, s, s[..., :1]), axis=-1)
-    ones = xp.ones_like(smallest)
-    spread = xp.where(smallest > 0, s[..., 0] / xp.where(smallest > 0, smallest, ones), ones)
-    counts = xp.sum(xp.astype(kept, xp.int32), axis=-1, dtype=xp.int32)
-    none = xp.zeros_like(counts)
-    return Orthogonalization(factor, 4 * largest**0.5 * unit * spread, counts, none, none)
-
-
-def _by_steps(
-    x: Array, rational: bool, goal: float, floor: float | None, proven: bool, backend: Backend
-) -> Orthogonalization:
-    xp = backend.xp
-    shape, unit = (x.shape[-2], x.shape[-1]), eps(xp, x.dtype)
-    begin = polynomial.start(polynomial.within_range(x, backend=backend), backend=backend)
-    if backend.may_branch(x):
-        kind = Kind(shape, unit, rational)
-        if floor is None:
-            followed = adapt.follow(begin, kind, goal, backend=backend)
-        else:
-            followed = adapt.above(begin, kind, goal, floor, backend=backend)
-    else:
-        lowest = _plan.coarse_floor(unit, goal, floor) if is_half(xp, x.dtype) else floor
-        run = _plan.fixed(shape, unit, rational, goal, lowest)
-        followed = adapt.fixed(begin, run, floor, backend=backend)
-    return _certified(followed, proven, backend)
-
-
-def _by_published(
-    x: Array, method: Method, floor: float | None, proven: bool, backend: Backend
-) -> Orthogonalization:
-    # Dividing by the Frobenius norm takes s_1 to at least 1 / sqrt(m) and so the floor with it.
-    run = _plan.published(method, (floor or _plan.DEFAULT_FLOOR) / x.shape[-2] ** 0.5)
-    begin = polynomial.start_unit(x, backend=backend)
-    return _certified(adapt.fixed(begin, run, floor, backend=backend), proven, backend)
-
-
-def _certified(followed: Followed, measured: bool, backend: Backend) -> Orthogonalization:
-    """Attach the bound: what the run promises, or the measured residual where that is smaller.
-
-    A residual below 1 says that every singular value of the factor lies near 1, so that nothing
-    was lost below the floor.
-    """
-    xp = backend.xp
-    shape = tuple(followed.matrix.shape[-2:])
-    base, per_gain = _plan.rounding(shape, eps(xp, followed.matrix.dtype))
-    rounding = followed.turn + base
-    error = followed.bound + rounding + per_gain * _times(followed.mean, followed.gain, xp)
-    full = xp.full_like(followed.products, min(shape))
-    if not measured:
-        return Orthogonalization(
-            followed.matrix, error, full, followed.products, xp.zeros_like(full)
-        )
-    iterate = polynomial.measure(working(xp, followed.matrix), backend=backend)
-    residual = per_batch(iterate.residual)
-    gain = adapt.gain(residual, followed.slope, followed.lifted, xp=xp)
-    gain = xp.minimum(gain, followed.gain)
-    found = adapt.distance(residual, xp=xp) + rounding + per_gain * _times(followed.mean, gain, xp)
-    infinite = xp.full_like(residual, float("inf"))
-    error = xp.minimum(error, xp.where(residual < 1, found, infinite))
-    # Each direction that the factor lacks adds 1 to the square of the residual.
-    kept = xp.maximum(min(shape) - residual**2, xp.zeros_like(residual))
-    rank = xp.astype(xp.round(kept), xp.int32)
-    return Orthogonalization(followed.matrix, error, rank, followed.products, xp.zeros_like(rank))
-
-
-def _times(mean: Array, gain: Array, xp: Namespace) -> Array:
-    """Return the product, with 0 inf = 0: a zero matrix has no error."""
-    return mean * xp.where(mean > 0, gain, xp.zeros_like(mean))
-
-
-def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
-    """Return the polar decomposition x = U P (right) or x = P U (left).
-
-    Parameters
-    ----------
-    x : array, shape (..., m, n)
-        Real or complex.
-    side : {"right", "left"}
-        Where the Hermitian factor stands: n by n on the right, m by m on the left.
-
-    Returns
-    -------
-    Polar
-        ``(unitary, hermitian)``. The first has orthonormal columns (rows, if m < n) also where
-        `x` is rank deficient, in which case it is not unique. The second is Hermitian and positive
-        semi-definite.
-
-    Raises
-    ------
-    TypeError, ValueError, NotImplementedError
-        As in the table of bad input; `side` must be "left" or "right".
-
-    Notes
-    -----
-    By one SVD, backward stable: ||x - U P|| <= c max(m, n) eps ||x||. Both parts are differentiable
-    on torch and JAX, as in `orthogonalize`; directions of rounding size count as zero.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from specdesc import polar
-    >>> polar(np.asarray([[0.0, -2.0], [5.0, 0.0]])).hermitian + 0.0
-    array([[5., 0.],
-           [0., 2.]])
-    """
-    if side not in ("left", "right"):
-        msg = f"side must be 'left' or 'right', got {side!r}"
-        raise ValueError(msg)
-    backend = enter("polar", x)
-    with backend.guard(x):
-        if 0 in x.shape:
-            return _polar(x, side, backend)
-        rule = derivative.of_polar(side, backend=backend)
-        return Polar(*backend.differentiable(lambda y: _polar(y, side, backend), rule)(x))
-
-
-def _polar(x: Array, side: str, backend: Backend) -> Polar:
-    xp = backend.xp
-    n = x.shape[-1] if side == "right" else x.shape[-2]
-    if 0 in x.shape:
-        empty = zeros((*x.shape[:-2], n, n), x, backend=backend)
-        return Polar(zeros(x.shape, x, backend=backend), empty)
-    balanced = balance(working(xp, x), backend=backend)
-    u, s, vh = thin_svd(balanced.matrix, xp=xp)
-    basis = adjoint(vh, xp=xp) if side == "right" else u
-    root = basis * xp.astype(s, basis.dtype)[..., None, :]
-    hermitian = xp.matmul(root, adjoint(basis, xp=xp))
-    hermitian = (hermitian + adjoint(hermitian, xp=xp)) / 2
-    hermitian = hermitian * xp.astype(balanced.scale, hermitian.dtype)
-    parts = (xp.astype(part, x.dtype, copy=False) for part in (xp.matmul(u, vh), hermitian))
-    return Polar(*(restore(part, balanced.finite, backend=backend) for part in parts))
-
-
-def spectral_map(x: Array, fun: Callable[[Array], Array], /) -> Array:
-    """Return U diag(fun(s)) Vᴴ for the thin singular value decomposition of x.
-
-    Parameters
-    ----------
-    x : array, shape (..., m, n)
-        Real or complex.
-    fun : callable
-        Takes the singular values, shape (..., min(m, n)), descending, in the real dtype (float32
-        for half precision), and returns as many numbers of the same dtype.
-
-    Returns
-    -------
-    array
-        Shape, dtype and device of `x`.
-
-    Raises
-    ------
-    TypeError, NotImplementedError
-        As in the table of bad input.
-    ValueError
-        Fewer than two axes, or `fun` changed the shape.
-
-    Notes
-    -----
-    Exact up to the SVD: backward error c max(m, n) eps ||x||. Where a singular value is 0 and
-    fun(0) is not, the direction is not unique.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from specdesc import spectral_map
-    >>> spectral_map(np.asarray([[0.0, -2.0], [5.0, 0.0]]), lambda s: s**2) + 0.0
-    array([[ 0., -4.],
-           [25.,  0.]])
-    """
-    backend = enter("spectral_map", x)
-    with backend.guard(x):
-        if 0 in x.shape:
-            return zeros(x.shape, x, backend=backend)
-        return _spectral_map(x, fun, backend)
-
-
-def _spectral_map(x: Array, fun: Callable[[Array], Array], backend: Backend) -> Array:
-    xp = backend.xp
-    balanced = balance(working(xp, x), backend=backend)
-    u, s, vh = thin_svd(balanced.matrix, xp=xp)
-    mapped = fun(s * balanced.scale[..., 0])
-    if tuple(mapped.shape) != tuple(s.shape):
-        msg = f"fun must keep the shape {tuple(s.shape)}, got {tuple(mapped.shape)}"
-        raise ValueError(msg)
-    y = xp.matmul(u * xp.astype(mapped, u.dtype)[..., None, :], vh)
-    return restore(xp.astype(y, x.dtype, copy=False), balanced.finite, backend=backend)
+    finite = per_batch(balanced.finite)
+    status = xp.where(finite, status, xp.full_like(status, 2))
+    error = restore(error, finite, backend=backend)
+    return Orthogonalization(factor, error, proof.rank, proof.products, status)

@@ -6,7 +6,7 @@ from specdesc._array import enter, eps
 from specdesc._core.linalg import frobenius, per_batch
 from specdesc._typing import Array
 from specdesc.backends import Backend
-from specdesc.orthogonalize import spectral_map
+from specdesc.polar import spectral_map
 
 #: The customary constants of the inexact augmented Lagrangian (arXiv:1009.5055).
 FIRST_PENALTY = 1.25

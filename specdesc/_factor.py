@@ -1,0 +1,107 @@
+"""The ways to an orthogonal factor, and the proof that each of them has."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from specdesc import _adapt as adapt
+from specdesc import _plan
+from specdesc._adapt import Followed
+from specdesc._array import eps, is_half, working
+from specdesc._core import polynomial
+from specdesc._core.linalg import per_batch, thin_svd
+from specdesc._plan import Kind
+from specdesc._typing import Array, Namespace
+from specdesc.backends import Backend
+
+
+class Proof(NamedTuple):
+    """What is known of a factor; every array has the batch shape."""
+
+    error: Array
+    rank: Array
+    products: Array
+
+
+class Found(NamedTuple):
+    """A factor, and its proof for those who ask."""
+
+    factor: Array
+    #: Called with True, it may measure the factor, for the price of a product.
+    proof: Callable[[bool], Proof]
+
+
+def by_svd(x: Array, floor: float | None, backend: Backend) -> Found:
+    """Return U Vᴴ without the directions at the floor or of rounding size."""
+    xp = backend.xp
+    u, s, vh = thin_svd(x, xp=xp)
+    kept = s > max(floor or 0.0, max(x.shape[-2:]) * eps(xp, x.dtype)) * s[..., :1]
+    factor = xp.matmul(u * xp.astype(kept, x.dtype)[..., None, :], vh)
+    return Found(factor, partial(_proof_of_svd, x, s, kept, backend))
+
+
+def _proof_of_svd(x: Array, s: Array, kept: Array, backend: Backend, measured: bool) -> Proof:
+    xp = backend.xp
+    smallest = xp.min(xp.where(kept, s, s[..., :1]), axis=-1)
+    ones = xp.ones_like(smallest)
+    spread = xp.where(smallest > 0, s[..., 0] / xp.where(smallest > 0, smallest, ones), ones)
+    rank = xp.sum(xp.astype(kept, xp.int32), axis=-1, dtype=xp.int32)
+    error = 4 * max(x.shape[-2:]) ** 0.5 * eps(xp, x.dtype) * spread
+    return Proof(error, rank, xp.zeros_like(rank))
+
+
+def by_steps(x: Array, rational: bool, goal: float, floor: float | None, backend: Backend) -> Found:
+    """Return the factor by polynomials, or by Halley steps and polynomials."""
+    xp = backend.xp
+    shape, unit = (x.shape[-2], x.shape[-1]), eps(xp, x.dtype)
+    begin = polynomial.start(polynomial.within_range(x, backend=backend), backend=backend)
+    if backend.may_branch(x):
+        kind = Kind(shape, unit, rational)
+        if floor is None:
+            followed = adapt.follow(begin, kind, goal, backend=backend)
+        else:
+            followed = adapt.above(begin, kind, goal, floor, backend=backend)
+    else:
+        lowest = _plan.coarse_floor(unit, goal, floor) if is_half(xp, x.dtype) else floor
+        run = _plan.fixed(shape, unit, rational, goal, lowest)
+        followed = adapt.fixed(begin, run, floor, backend=backend)
+    return Found(followed.matrix, partial(_proof_of_steps, followed, backend))
+
+
+def by_published(x: Array, method: str, floor: float | None, backend: Backend) -> Found:
+    """Return what a published iteration makes of a matrix."""
+    # Dividing by the Frobenius norm takes s_1 to at least 1 / sqrt(m) and so the floor with it.
+    run = _plan.published(method, (floor or _plan.DEFAULT_FLOOR) / x.shape[-2] ** 0.5)
+    begin = polynomial.start_unit(x, backend=backend)
+    followed = adapt.fixed(begin, run, floor, backend=backend)
+    return Found(followed.matrix, partial(_proof_of_steps, followed, backend))
+
+
+def _proof_of_steps(followed: Followed, backend: Backend, measured: bool) -> Proof:
+    """Return what the run promises, or what the residual says where that is less.
+
+    A residual below 1 says that every singular value of the factor lies near 1, so that nothing
+    was lost below the floor.
+    """
+    xp = backend.xp
+    shape = tuple(followed.matrix.shape[-2:])
+    base, per_gain = _plan.rounding(shape, eps(xp, followed.matrix.dtype))
+    rounding = followed.turn + base
+    error = followed.bound + rounding + per_gain * _times(followed.mean, followed.gain, xp)
+    if not measured:
+        return Proof(error, xp.full_like(followed.products, min(shape)), followed.products)
+    iterate = polynomial.measure(working(xp, followed.matrix), backend=backend)
+    residual = per_batch(iterate.residual)
+    gain = adapt.gain(residual, followed.slope, followed.lifted, xp=xp)
+    gain = xp.minimum(gain, followed.gain)
+    found = adapt.distance(residual, xp=xp) + rounding + per_gain * _times(followed.mean, gain, xp)
+    infinite = xp.full_like(residual, float("inf"))
+    error = xp.minimum(error, xp.where(residual < 1, found, infinite))
+    # Each direction that the factor lacks adds 1 to the square of the residual.
+    kept = xp.maximum(min(shape) - residual**2, xp.zeros_like(residual))
+    return Proof(error, xp.astype(xp.round(kept), xp.int32), followed.products)
+
+
+def _times(mean: Array, gain: Array, xp: Namespace) -> Array:
+    """Return the product, with 0 inf = 0: a zero matrix has no error."""
+    return mean * xp.where(mean > 0, gain, xp.zeros_like(mean))
