@@ -95,7 +95,9 @@ def _check_same(backend: Backend, x: Array, y: Array, x_name: str, y_name: str) 
     if x.dtype != y.dtype:
         msg = f"{x_name} and {y_name} must have one dtype, got {x.dtype} and {y.dtype}"
         raise TypeError(msg)
-    if backend.device(x) != backend.device(y):
+    devices = {backend.device(x), backend.device(y)}
+    # A tracer may not know its device.
+    if len(devices - {None}) > 1:
         msg = (
             f"{x_name} and {y_name} must be on one device, "
             f"got {backend.device(x)} and {backend.device(y)}"

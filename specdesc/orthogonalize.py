@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, cast, get_args, overload
 
-from specdesc import _calibration, _factor, _plan
+from specdesc import _calibration, _factor, _plan, _warm
 from specdesc._array import check_fraction, check_supported, enter, eps, is_half, precision, working
 from specdesc._core import derivative
 from specdesc._core.linalg import Balanced, adjoint, balance, choose, per_batch, restore, zeros
@@ -33,6 +33,10 @@ class Orthogonalization(NamedTuple):
     status : array of int32
         0: certified, `error` is at most `tol`. 1: not certified. 2: the input has a NaN or an
         inf. 3: zero matrix.
+    start : array or None
+        What the next call may start from, shape (..., k, k) with k = min(m, n): the inverse root
+        (x xᴴ)^(-1/2), or (xᴴ x)^(-1/2) of a tall matrix, zero where the factor has not full rank.
+        None unless a start was given.
     """
 
     factor: Array
@@ -40,6 +44,7 @@ class Orthogonalization(NamedTuple):
     rank: Array
     products: Array
     status: Array
+    start: Array | None = None
 
 
 @overload
@@ -50,6 +55,7 @@ def orthogonalize(
     tol: float | None = ...,
     floor: float | None = ...,
     method: Method = ...,
+    start: Array | None = ...,
     full_output: Literal[False] = ...,
 ) -> Array: ...
 @overload
@@ -60,6 +66,7 @@ def orthogonalize(
     tol: float | None = ...,
     floor: float | None = ...,
     method: Method = ...,
+    start: Array | None = ...,
     full_output: Literal[True],
 ) -> Orthogonalization: ...
 def orthogonalize(
@@ -69,6 +76,7 @@ def orthogonalize(
     tol: float | None = None,
     floor: float | None = None,
     method: Method = "auto",
+    start: Array | None = None,
     full_output: bool = False,
 ) -> Array | Orthogonalization:
     """Return U Vᴴ of the thin singular value decomposition x = U S Vᴴ.
@@ -96,6 +104,10 @@ def orthogonalize(
         measured (eager, on a CPU), elsewhere the SVD for small matrices and for the working
         accuracy and polynomials otherwise; and the SVD again where values may be looked at and
         show a matrix without a certificate.
+    start : array, optional
+        The ``start`` of the full output for a matrix of this shape that has moved little since, or
+        `initial_start`. It is used where code may look at values and only where it proves itself;
+        the result is certified as any other.
     full_output : bool
         Return an `Orthogonalization` instead of the factor alone.
 
@@ -152,6 +164,8 @@ def orthogonalize(
     backend = enter("orthogonalize", x)
     chosen = _resolve(method, x, tol, floor, backend)
     check_supported(f"orthogonalize[{chosen}]", backend)
+    if start is not None:
+        _check_start(start, x)
     with backend.guard(x):
         if 0 in x.shape:
             full = _empty(x, backend)
@@ -160,8 +174,22 @@ def orthogonalize(
         helped = method == "auto" and chosen != "svd" and floor is None and backend.may_branch(x)
         wish = _Wish(tol, floor, chosen, helped, full_output)
         rule = derivative.of_factor(_null(x, floor, chosen, backend), backend=backend)
-        found = backend.differentiable(lambda y: _orthogonalize(y, wish, backend), rule)(x)
+        given = () if start is None else (start,)
+        run = backend.differentiable(lambda y, *w: _orthogonalize(y, wish, backend, *w), rule)
+        found = run(x, *given)
     return Orthogonalization(*found) if full_output else found[0]
+
+
+def _check_start(start: Array, x: Array) -> None:
+    side = min(x.shape[-2:])
+    enter("orthogonalize", working(enter("orthogonalize", x).xp, x), start, names=("x", "start"))
+    expected = (*x.shape[:-2], side, side)
+    if tuple(start.shape) != expected:
+        msg = (
+            f"start must have shape {expected} for x of shape {tuple(x.shape)}, "
+            f"got {tuple(start.shape)}"
+        )
+        raise ValueError(msg)
 
 
 class _Wish(NamedTuple):
@@ -210,8 +238,72 @@ def _empty(x: Array, backend: Backend) -> Orthogonalization:
     return Orthogonalization(zeros(x.shape, x, backend=backend), error, counts, counts, counts + 3)
 
 
-def _orthogonalize(x: Array, wish: _Wish, backend: Backend) -> tuple[Array, ...]:
+def _orthogonalize(
+    x: Array, wish: _Wish, backend: Backend, start: Array | None = None
+) -> tuple[Array, ...]:
     """Return the fields of the full output, or the factor alone."""
+    if start is None:
+        return _afresh(x, wish, backend)
+    full, accepted = _continued(x, start, wish, backend)
+    if not backend.may_branch(x) or not bool(backend.xp.all(accepted)):
+        whole = _afresh(x, wish._replace(full_output=True), backend)
+        full = (*choose(accepted, full, whole, xp=backend.xp),)
+    if not wish.full_output:
+        return full[:1]
+    return (*full, _next_start(x, full[0], backend))
+
+
+def _continued(
+    x: Array, start: Array, wish: _Wish, backend: Backend
+) -> tuple[tuple[Array, ...], Array]:
+    """Return what a start leads to, and for which matrices that is proven to be enough."""
+    xp = backend.xp
+    wide, balanced = _wide(x, backend)
+    batch = tuple(x.shape[:-2])
+    nothing = xp.zeros(batch, dtype=xp.int32, device=backend.device(x))
+    if not backend.may_branch(x):
+        error = zeros(batch, wide, backend=backend, real=True)
+        return (x, error, nothing, nothing, nothing), nothing > 0
+    goal = _plan.goal(wish.tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
+    kind = _plan.Kind((wide.shape[-2], wide.shape[-1]), eps(xp, wide.dtype))
+    root = start * xp.astype(balanced.scale, start.dtype)
+    warm = _warm.attempt(wide, root, kind, goal, backend=backend)
+    factor = warm.factor if x.shape[-2] <= x.shape[-1] else adjoint(warm.factor, xp=xp)
+    error = warm.error + _cast_error(x, backend)
+    accepted = (error <= goal) & per_batch(balanced.finite)
+    factor = xp.astype(factor, x.dtype, copy=False)
+    return (factor, error, nothing + wide.shape[-2], warm.products, nothing), accepted
+
+
+def _next_start(x: Array, factor: Array, backend: Backend) -> Array:
+    xp = backend.xp
+    wide, balanced = _wide(x, backend)
+    turned = factor if x.shape[-2] <= x.shape[-1] else adjoint(factor, xp=xp)
+    # Non-finite matrices are zeros by now, and so is what they lead to.
+    turned = xp.where(balanced.finite, turned, xp.zeros_like(turned))
+    root = _warm.inverse_root(wide, turned, backend=backend)
+    return root / xp.astype(balanced.scale, root.dtype)
+
+
+def _wide(x: Array, backend: Backend) -> tuple[Array, Balanced]:
+    xp = backend.xp
+    balanced = balance(working(xp, x), backend=backend)
+    wide = x.shape[-2] <= x.shape[-1]
+    return balanced.matrix if wide else adjoint(balanced.matrix, xp=xp), balanced
+
+
+def _cast_error(x: Array, backend: Backend) -> float:
+    """Bound the error of a cast back to half precision.
+
+    Rounding an entry of the factor moves it by eps / 2 of itself; errors that are not made to add
+    up turn no direction by more than a few times that.
+    """
+    if not is_half(backend.xp, x.dtype):
+        return 0.0
+    return float(min(min(x.shape[-2:]) ** 0.5, 4.0)) * eps(backend.xp, x.dtype) / 2
+
+
+def _afresh(x: Array, wish: _Wish, backend: Backend) -> tuple[Array, ...]:
     xp = backend.xp
     goal = _plan.goal(wish.tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     coarse = wish.method == "polynomial" and _coarse(x, goal, wish.floor, backend)
@@ -226,15 +318,13 @@ def _orthogonalize(x: Array, wish: _Wish, backend: Backend) -> tuple[Array, ...]
         return (factor,)
     proof = found.proof(wish.full_output)
     if found.factor.dtype != x.dtype:
-        # Rounding an entry of the factor moves it by eps / 2 of itself; errors that are not made
-        # to add up turn no direction by more than a few times that.
-        cast_error = min(min(x.shape[-2:]) ** 0.5, 4.0) * eps(xp, x.dtype) / 2
-        proof = proof._replace(error=proof.error + cast_error)
+        proof = proof._replace(error=proof.error + _cast_error(x, backend))
     full = _stated(factor, proof, balanced, wish.tol, backend)
-    if not wish.helped or not bool(xp.any(full.status == 1)):
+    failed = full[-1] == 1
+    if not wish.helped or not bool(xp.any(failed)):
         return full
-    exact = _orthogonalize(x, wish._replace(method="svd", helped=False, full_output=True), backend)
-    return tuple(choose(full.status == 1, exact, full, xp=xp))
+    exact = _afresh(x, wish._replace(method="svd", helped=False, full_output=True), backend)
+    return tuple(choose(failed, exact, full, xp=xp))
 
 
 def _found(x: Array, goal: float, wish: _Wish, backend: Backend) -> Found:
@@ -256,8 +346,8 @@ def _coarse(x: Array, goal: float, floor: float | None, backend: Backend) -> boo
 
 def _stated(
     factor: Array, proof: Proof, balanced: Balanced, tol: float | None, backend: Backend
-) -> Orthogonalization:
-    """Attach the status, and put NaN where it belongs."""
+) -> tuple[Array, ...]:
+    """Return the full output with its status, and NaN where it belongs."""
     xp = backend.xp
     zero = xp.all(xp.all(balanced.matrix == 0, axis=-1), axis=-1)
     error = xp.where(zero, xp.zeros_like(proof.error), proof.error)
@@ -267,4 +357,4 @@ def _stated(
     finite = per_batch(balanced.finite)
     status = xp.where(finite, status, xp.full_like(status, 2))
     error = restore(error, finite, backend=backend)
-    return Orthogonalization(factor, error, proof.rank, proof.products, status)
+    return factor, error, proof.rank, proof.products, status

@@ -194,6 +194,8 @@ GPU_LIBRARIES = (
 
 def leaves(result: Any) -> list[Array]:
     """Return the arrays of a result: of a NamedTuple, a dictionary, a tuple, or the one itself."""
+    if result is None:  # a field that is filled only when it was asked for
+        return []
     if isinstance(result, dict):
         return [leaf for key in sorted(result) for leaf in leaves(result[key])]
     if isinstance(result, (tuple, list)):

@@ -89,7 +89,7 @@ def test_import_order_of_the_floors() -> None:
         {"_core"},
         {"_plan"},
         {"_adapt"},
-        {"_factor"},
+        {"_factor", "_warm"},
         {"orthogonalize", "polar", "plan", "truncate", "schedules"},
         {"clip"},
         {"prox"},
