@@ -1,6 +1,6 @@
 """Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
 
-from specdesc import backends, problems, prox, rules, schedules
+from specdesc import backends, preconditioners, problems, prox, rules, schedules
 from specdesc._extras import MissingExtra
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
@@ -31,6 +31,7 @@ __all__ = [
     "orthogonalize",
     "plan_orthogonalization",
     "polar",
+    "preconditioners",
     "problems",
     "prox",
     "rules",

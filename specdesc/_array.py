@@ -169,6 +169,12 @@ def smallest_normal(xp: Namespace, dtype: DType, /) -> float:
 
 
 @opaque
+def largest_finite(xp: Namespace, dtype: DType, /) -> float:
+    """Return the largest finite number of a dtype."""
+    return float(xp.finfo(dtype).max)
+
+
+@opaque
 def is_half(xp: Namespace, dtype: DType, /) -> bool:
     """Say whether a dtype has 16 bits: no library factorizes those."""
     return int(xp.finfo(dtype).bits) == 16

@@ -73,3 +73,8 @@ def write_matrix(path: Path, values: Array, /) -> None:
         write_atomically(path, lambda file: numpy.savetxt(file, values, delimiter=",", fmt="%.17g"))
     else:
         write_atomically(path, lambda file: numpy.save(file, values))
+
+
+def log_spaced(first: float, last: float, count: int, /) -> Array:
+    """Return powers of ten whose exponents are equally spaced from `first` to `last`."""
+    return numpy.logspace(first, last, count)

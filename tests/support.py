@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import specdesc
-from specdesc import backends, prox, rules, schedules
+from specdesc import backends, preconditioners, prox, rules, schedules
 
 Array = Any
 
@@ -517,6 +517,12 @@ OPERATIONS = (
         ("prox.Rank",),
         canonical=lambda out: [spectral_norm(out[0])],
         tolerance=0.3,
+    ),
+    Operation(
+        "preconditioners.Kappa",
+        preconditioners.Kappa(4, eps=0.5),
+        _matrix,
+        ("preconditioners[spectral]",),
     ),
     Operation(
         "rules.SpectralDescent",
