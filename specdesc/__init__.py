@@ -6,6 +6,7 @@ from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
 from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
 from specdesc.plan import Plan, plan_orthogonalization
+from specdesc.proximal import proximal_step
 from specdesc.truncate import (
     TruncatedStep,
     TruncatedSVD,
@@ -34,6 +35,7 @@ __all__ = [
     "preconditioners",
     "problems",
     "prox",
+    "proximal_step",
     "rules",
     "schedules",
     "spectral_map",

@@ -409,6 +409,9 @@ def _first_start(x: Array) -> Array:
     return specdesc.initial_start(x, RANK, seed=1)
 
 
+SPECTRAL = preconditioners.Kappa(4, eps=0.5)
+ELEMENTWISE = preconditioners.Kappa(3, eps=0.5, geometry="elementwise")
+
 OPERATIONS = (
     Operation(
         "orthogonalize",
@@ -520,7 +523,22 @@ OPERATIONS = (
     ),
     Operation(
         "preconditioners.Kappa",
-        preconditioners.Kappa(4, eps=0.5),
+        SPECTRAL,
+        _matrix,
+        ("preconditioners[spectral]",),
+    ),
+    Operation(
+        "prox.MCP.anisotropic_prox",
+        lambda x: prox.MCP(0.5, 3.0).anisotropic_prox(x, 0.5, ELEMENTWISE),
+        _matrix,
+        ("prox.MCP",),
+        linalg=False,
+    ),
+    Operation(
+        "proximal_step",
+        lambda x: specdesc.proximal_step(
+            x, x, 0.5, preconditioner=SPECTRAL, g=prox.FrobeniusBall(2.0)
+        ),
         _matrix,
         ("preconditioners[spectral]",),
     ),

@@ -91,6 +91,7 @@ def test_import_order_of_the_floors() -> None:
         {"orthogonalize", "plan", "truncate", "schedules"},
         {"preconditioners"},
         {"prox"},
+        {"proximal"},
         {"rules"},
         {"minimize"},
         {"problems"},

@@ -24,32 +24,36 @@ def norm(s: Array, /, *, xp: Namespace) -> Array:
     return largest * xp.sqrt(xp.sum((s / safe) ** 2, axis=-1, keepdims=True))
 
 
-def reachable(s: Array, radius: float, phi: Phi, /, *, xp: Namespace) -> Array:
-    """Say where a bounded kernel reaches the ball, shape (..., 1)."""
-    if phi.kernel.limit == float("inf"):
-        return xp.ones_like(s[..., :1]) > 0
-    return norm(xp.clip(s - phi.step * phi.kernel.limit, min=0.0), xp=xp) < radius
-
-
 def project(s: Array, radius: float, phi: Phi, /, *, backend: Backend) -> Array:
     """Return the point of the ball; the Euclidean one where the kernel does not reach the ball."""
     xp = backend.xp
     size = norm(s, xp=xp)
     outside = size > radius
     ones = xp.ones_like(size)
-    scaled = s * (radius / xp.where(outside, size, ones))
-    euclidean = xp.where(outside, scaled, s)
+    euclidean = xp.where(outside, s * (radius / xp.where(outside, size, ones)), s)
     if radius == 0.0 or isinstance(phi.kernel, kernels.Quadratic) or s.shape[-1] == 1:
         return euclidean
-    wanted = outside & reachable(s, radius, phi, xp=xp)
+    # The nearest that a bounded kernel comes to the origin. A point on its edge is not far away:
+    # a saturated step from the sphere lands there, and the way back is this one.
+    edge = xp.clip(s - phi.step * phi.kernel.limit, min=0.0) if bounded(phi) else 0.0 * s
+    reach = norm(edge, xp=xp)
+    unit = 64.0 * eps(xp, s.dtype)
+    edge = edge * (radius / xp.maximum(reach, radius + 0.0 * reach))
+    euclidean = xp.where(outside & (reach <= radius * (1.0 + unit)), edge, euclidean)
+    wanted = outside & (reach < radius * (1.0 - unit))
     if backend.may_branch(s) and not bool(xp.any(wanted)):
         return euclidean
     # In units of the radius; where nothing is to be done, a problem that converges at once.
-    unit = xp.where(wanted, s / radius, xp.full_like(s, s.shape[-1] ** -0.5))
+    scaled = xp.where(wanted, s / radius, xp.full_like(s, s.shape[-1] ** -0.5))
     phi = Phi(phi.kernel, 1.0, phi.step / radius + xp.zeros_like(size))
     solve = _by_shift if phi.kernel.convexity == 0.0 else _by_multiplier
-    x = solve(unit, phi, backend)
-    return xp.where(wanted, _inside(x, xp) * radius, euclidean)
+    x = _inside(solve(scaled, phi, backend), xp)
+    return xp.where(wanted, x * radius, euclidean)
+
+
+def bounded(phi: Phi, /) -> bool:
+    """Say whether the kernel takes no step longer than phi.step."""
+    return phi.kernel.limit < float("inf")
 
 
 def _inside(x: Array, xp: Namespace) -> Array:
