@@ -285,6 +285,7 @@ class Operator:
             return point, _status(own, longest, backend, step, reach)
         taken = own
         if self.frame == "norm":
+            enter(f"preconditioners[{preconditioner.geometry}]", x)
             taken = parts.take_apart(x, preconditioner.geometry, backend=backend)
         s = self._magnitudes(taken.magnitudes, phi, backend)
         longest = xp.max(xp.abs(taken.magnitudes - s), axis=-1, keepdims=True)

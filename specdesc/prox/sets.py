@@ -222,7 +222,8 @@ def on_simplex(s: Array, total: float, /, *, xp: Namespace) -> Array:
         return xp.zeros_like(s)
     z = xp.max(s, axis=-1, keepdims=True) - s
     sums = xp.cumulative_sum(xp.sort(z, axis=-1), axis=-1)
-    counts = xp.cumulative_sum(xp.ones_like(z[(0,) * (z.ndim - 1)]), axis=-1)
+    one = (slice(0, 1),) * (z.ndim - 1)
+    counts = xp.cumulative_sum(xp.ones_like(z[(*one, slice(None))]), axis=-1)
     shift = xp.min((sums + total) / counts, axis=-1, keepdims=True)
     p = xp.clip(shift - z, min=0.0)
     return p * (total / xp.sum(p, axis=-1, keepdims=True))
