@@ -1,6 +1,6 @@
 """Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
 
-from specdesc import backends, preconditioners, problems, prox, rules, schedules
+from specdesc import backends, preconditioners, problems, prox, rules, schedules, testing
 from specdesc._extras import MissingExtra
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
@@ -39,6 +39,7 @@ __all__ = [
     "rules",
     "schedules",
     "spectral_map",
+    "testing",
     "truncated_spectral_step",
     "truncated_svd",
 ]

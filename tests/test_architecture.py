@@ -92,7 +92,7 @@ def test_import_order_of_the_floors() -> None:
         {"preconditioners"},
         {"prox"},
         {"proximal"},
-        {"rules"},
+        {"rules", "testing"},
         {"minimize"},
         {"problems"},
         {"recover", "cli"},

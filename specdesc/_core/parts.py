@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from specdesc._array import eps, working
-from specdesc._core.linalg import all_finite, balance, per_batch, restore, thin_svd, zeros
+from specdesc._core.linalg import balance, per_batch, replace_broken, restore, thin_svd, zeros
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
@@ -74,12 +74,13 @@ class Groups:
         """Return every group scaled to another norm; a group of zeros stays so."""
         xp = self.backend.xp
         new, old = (xp.reshape(part, self.kept) for part in (magnitudes, self.magnitudes))
-        ones = xp.ones_like(old)
         if self.kept == tuple(self.safe.shape) and old.dtype == self.safe.dtype:
             y = xp.sign(self.safe) * new
         else:
             # Direction first: a quotient of norms may overflow where no result does.
-            direction = self.safe / xp.astype(xp.where(old > 0, old, ones), self.safe.dtype)
+            direction = self.safe / xp.astype(
+                xp.where(old > 0, old, xp.ones_like(old)), self.safe.dtype
+            )
             y = direction * xp.astype(new, self.safe.dtype)
             # An unchanged norm means an unchanged group, to the last bit.
             y = xp.where(new == old, self.safe, y)
@@ -111,9 +112,7 @@ _AXES = {"elementwise": (), "rows": (-1,), "columns": (-2,), "global": (-2, -1)}
 
 def _groups(x: Array, geometry: Geometry, backend: Backend) -> Groups:
     xp = backend.xp
-    finite = all_finite(x, xp=xp)
-    like = working(xp, x)
-    safe = xp.where(finite, like, xp.zeros_like(like))
+    safe, finite = replace_broken(working(xp, x), backend=backend)
     norms = norm(safe, _AXES[geometry], xp=xp)
     kept = tuple(norms.shape)
     count = kept[-2] * kept[-1]

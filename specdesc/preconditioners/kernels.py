@@ -36,6 +36,10 @@ class Kernel(Protocol):
         """Return the derivative of `pre`."""
         ...
 
+    def both(self, t: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
+        """Return `pre` and `slope`, for less than the price of two."""
+        return self.pre(t, xp=xp), self.slope(t, xp=xp)
+
     def inverse(self, r: Array, /, *, xp: Namespace) -> Array:
         """Return h'(r), the inverse of `pre`; inf at the limit where h is steep there."""
         ...
@@ -58,7 +62,7 @@ def _outside(r: Array, value: Array, limit: float, xp: Namespace) -> Array:
 
 
 @dataclass(frozen=True)
-class Quadratic:
+class Quadratic(Kernel):
     """h(r) = r² / 2: the Euclidean geometry."""
 
     limit: ClassVar[float] = INF
@@ -90,7 +94,7 @@ class Quadratic:
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(Kernel):
     """h(r) = r² / 2 on [0, 1], the dual of the Huber function: kappa = inf."""
 
     limit: ClassVar[float] = 1.0
@@ -122,7 +126,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Sign:
+class Sign(Kernel):
     """h(r) = 0 on [0, 1]: the ideal sign, the limit of every bounded kernel for small scales."""
 
     limit: ClassVar[float] = 1.0
@@ -154,7 +158,7 @@ class Sign:
 
 
 @dataclass(frozen=True)
-class Kappa:
+class Kappa(Kernel):
     """(h*)'(t) = t / (1 + t^kappa)^(1/kappa), for kappa >= 1."""
 
     kappa: float
@@ -165,19 +169,22 @@ class Kappa:
         """Return t / (1 + t^kappa)^(1/kappa), without forming t^kappa for large t."""
         if self.kappa == 1:
             return t / (1.0 + t)
-        if self.kappa == 2:
-            return t / xp.hypot(xp.ones_like(t), t)
-        q = xp.clip(t, min=1.0)
-        return t / q / self._root(self._power(1.0 / q) + self._power(t / q), xp)
+        return self.both(t, xp=xp)[0]
 
     def slope(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return (1 + t^kappa)^(-1 - 1/kappa)."""
+        return self.both(t, xp=xp)[1]
+
+    def both(self, t: Array, /, *, xp: Namespace) -> tuple[Array, Array]:
+        """Return both from one power and one root."""
         if self.kappa == 1:
-            return (1.0 + t) ** -2
-        q = xp.clip(t, min=1.0)
-        small = self._power(1.0 / q)
-        sum_ = small + self._power(t / q)
-        return small / q / (sum_ * self._root(sum_, xp))
+            rest = 1.0 / (1.0 + t)
+            return t * rest, rest * rest
+        inverse = 1.0 / xp.clip(t, min=1.0)
+        small, scaled = self._power(inverse), t * inverse
+        sum_ = small + self._power(scaled)
+        root = self._root(sum_, xp)
+        return scaled / root, small * inverse / (sum_ * root)
 
     def inverse(self, r: Array, /, *, xp: Namespace) -> Array:
         """Return r / (1 - r^kappa)^(1/kappa)."""
@@ -237,7 +244,7 @@ class Kappa:
 
 
 @dataclass(frozen=True)
-class Tanh:
+class Tanh(Kernel):
     """(h*)'(t) = tanh t: the kernel is an entropy."""
 
     limit: ClassVar[float] = 1.0
@@ -281,7 +288,7 @@ class Tanh:
 
 
 @dataclass(frozen=True)
-class Arctan:
+class Arctan(Kernel):
     """(h*)'(t) = (2/pi) arctan(pi t / 2)."""
 
     limit: ClassVar[float] = 1.0
@@ -326,7 +333,7 @@ class Arctan:
 
 
 @dataclass(frozen=True)
-class Arcsinh:
+class Arcsinh(Kernel):
     """(h*)'(t) = arcsinh t: h(r) = cosh r - 1. Not bounded."""
 
     limit: ClassVar[float] = INF
@@ -366,7 +373,7 @@ class Arcsinh:
 
 
 @dataclass(frozen=True)
-class Log:
+class Log(Kernel):
     """(h*)'(t) = ln(1 + t): h(r) = e^r - r - 1. Not bounded."""
 
     limit: ClassVar[float] = INF

@@ -21,6 +21,7 @@ read: the formulas are reconstructions from the papers it builds on (arXiv:2210.
 `combinations()` lists which function has one in which geometry.
 """
 
+from specdesc.prox.calculus import Conjugate, Scaled, SeparableSum, Translated
 from specdesc.prox.entrywise import (
     L0,
     L1,
@@ -59,6 +60,7 @@ __all__ = [
     "AnisotropicProx",
     "Box",
     "Combination",
+    "Conjugate",
     "ElasticNet",
     "FrobeniusBall",
     "Function",
@@ -72,12 +74,15 @@ __all__ = [
     "Rank",
     "RankPenalty",
     "Ridge",
+    "Scaled",
+    "SeparableSum",
     "Simplex",
     "Sparse",
     "Spectral",
     "SpectralBall",
     "SpectralInterval",
     "Stiefel",
+    "Translated",
     "WarmStarted",
     "Zero",
     "combinations",

@@ -11,7 +11,7 @@ from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.preconditioners.kernels import Quadratic
-from specdesc.prox import geometries, isotropic, real
+from specdesc.prox import blocks, geometries, isotropic, real
 from specdesc.prox.geometries import Frame
 from specdesc.prox.profile import Bounded, Penalty, Phi, SetProfile
 
@@ -30,7 +30,10 @@ _OWN: dict[Frame, Geometry] = {
 class Function(Protocol):
     """What a rule or a step expects of a function or a set."""
 
-    is_convex: ClassVar[bool]
+    @property
+    def is_convex(self) -> bool:
+        """Whether the function is convex."""
+        ...
 
     def value(self, x: Array, /) -> Array:
         """Return the value at each matrix of the stack."""
@@ -245,8 +248,16 @@ class Operator:
             return self.profile.prox(s, phi, backend=backend)
         moves = phi.step > 0
         phi = phi._replace(step=xp.where(moves, phi.step, xp.ones_like(phi.step)))
-        moved = self.profile.prox(s, phi, backend=backend)
-        return moved if self.is_set else xp.where(moves, moved, s)
+
+        def prox(part: Array) -> Array:
+            return self.profile.prox(part, phi, backend=backend)
+
+        # Steps per matrix belong to their rows; one step fits every piece.
+        piecewise = self.profile.separable and phi.step.ndim == 0
+        moved = blocks.elementwise(prox, s, backend=backend) if piecewise else prox(s)
+        if self.is_set or (backend.may_branch(s) and bool(xp.all(moves))):
+            return moved
+        return xp.where(moves, moved, s)
 
     def _finish(self, taken: Parts, s: Array, backend: Backend) -> Array:
         """Rebuild; a point of the set comes back bit for bit."""
@@ -288,10 +299,10 @@ class Operator:
             enter(f"preconditioners[{preconditioner.geometry}]", x)
             taken = parts.take_apart(x, preconditioner.geometry, backend=backend)
         s = self._magnitudes(taken.magnitudes, phi, backend)
-        longest = xp.max(xp.abs(taken.magnitudes - s), axis=-1, keepdims=True)
         point = taken.rebuild(s)
         if not self.is_set:
             return point, _status(own, None, backend)
+        longest = xp.max(xp.abs(taken.magnitudes - s), axis=-1, keepdims=True)
         inside = self._inside(own, parts.slack(x, xp=xp), backend)
         point = xp.where(inside[..., None, None], x, point)
         longest = xp.where(inside[..., None], xp.zeros_like(longest), longest)

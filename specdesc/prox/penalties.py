@@ -160,6 +160,10 @@ class Concave:
         first = _shift(self.weight, s, phi, xp)
         turn, top = self._turn(phi, first, xp)
         root, allowed = self._root(s, phi, first, turn, top, backend)
+        if backend.may_branch(s) and not bool(xp.any((s >= self.plateau) & (s <= top))):
+            # Nowhere do two points compete, and their values are the dearest part.
+            inner = xp.where(s >= self.plateau, s, root)
+            return xp.where((s <= first) & (s < self.plateau), xp.zeros_like(s), inner)
         slope = xp.clip(self.rate * (self.plateau - root), min=0.0, max=self.weight)
         if self.flat > 0.0:
             slope = xp.where(root <= self.flat, xp.full_like(slope, self.weight), slope)
@@ -186,7 +190,7 @@ class Concave:
             return turn, turn + first
         turn = xp.where(q >= 1.0, xp.full_like(turn, self.plateau), turn)
         top = turn + phi.pre(self.rate * (self.plateau - turn), xp=xp)
-        return turn, xp.clip(top, min=self.plateau)
+        return turn, xp.maximum(xp.clip(top, min=self.plateau), first)
 
     def _root(
         self, s: Array, phi: Phi, first: Array, turn: Array, top: Array, backend: Backend

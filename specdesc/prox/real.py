@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from specdesc._array import working
-from specdesc._core.linalg import all_finite, restore
+from specdesc._core.linalg import replace_broken, restore
 from specdesc._core.parts import Parts
 from specdesc._typing import Array
 from specdesc.backends import Backend
@@ -28,8 +28,6 @@ class Entries:
 def entries(x: Array, backend: Backend) -> Parts:
     """Return the entries of a stack, zero where a matrix is not finite."""
     xp = backend.xp
-    finite = all_finite(x, xp=xp)
-    like = working(xp, x)
-    safe = xp.where(finite, like, xp.zeros_like(like))
+    safe, finite = replace_broken(working(xp, x), backend=backend)
     flat = xp.reshape(safe, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
     return Entries(x, finite, flat, backend)

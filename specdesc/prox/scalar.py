@@ -36,14 +36,28 @@ def affine_root(
     xp, unit = backend.xp, eps(backend.xp, s.dtype)
     branches = backend.may_branch(s)
     x = low if start is None else start
+    concave = not (isinstance(rate, float) and rate < 0)
     for _ in range(steps or STEPS["double" if unit < 1e-10 else "single"]):
-        x, low, high, gap = _advance(s, x, low, high, phi, constant, rate, xp)
+        if concave:
+            gap, slope = _residual(s, x, phi, constant, rate, xp)
+            # From the left Newton stays there; from the right its first step leads to the left.
+            x = xp.maximum(x - gap / slope, low)
+        else:
+            x, low, high, gap = _bracketed(s, x, low, high, phi, constant, rate, xp)
         if branches and bool(xp.all(xp.abs(gap) <= 4 * unit * s)):
             break
     return x
 
 
-def _advance(
+def _residual(
+    s: Array, x: Array, phi: Phi, constant: float, rate: float | Array, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return F(x) - s and F'(x)."""
+    pre, flatness = phi.kernel.both(over(constant + rate * x, phi.eps, xp=xp), xp=xp)
+    return x - s + phi.step * pre, 1.0 + (phi.step * (rate / phi.eps)) * flatness
+
+
+def _bracketed(
     s: Array,
     x: Array,
     low: Array,
@@ -53,18 +67,14 @@ def _advance(
     rate: float | Array,
     xp: Namespace,
 ) -> tuple[Array, Array, Array, Array]:
-    """Return the next x, the bracket, and F(x) - s at the point before."""
-    t = over(xp.clip(constant + rate * x, min=0.0), phi.eps, xp=xp)
-    gap = x - s + phi.step * phi.kernel.pre(t, xp=xp)
-    slope = 1.0 + phi.step * (rate / phi.eps) * phi.kernel.slope(t, xp=xp)
+    """Return the next x, the bracket, and F(x) - s at the point before.
+
+    Where F ends flat, a root may be double: Newton is slow there and may leave, bisection does not.
+    """
+    gap, slope = _residual(s, xp.minimum(x, high), phi, constant, rate, xp)
     below = gap <= 0
     low, high = xp.where(below, x, low), xp.where(below, high, x)
     steep = slope > 0
     new = x - gap / xp.where(steep, slope, xp.ones_like(slope))
     inside = steep & (new >= low) & (new <= high)
     return xp.where(inside, new, 0.5 * (low + high)), low, high, gap
-
-
-def full(value: float, like: Array, /, *, xp: Namespace) -> Array:
-    """Return an array like `like` with one value."""
-    return xp.full_like(like, value)

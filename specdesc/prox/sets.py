@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from specdesc._core import ky_fan
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
-from specdesc.prox import euclidean_ball
+from specdesc.prox import blocks, euclidean_ball
 from specdesc.prox.profile import Phi
 
 
@@ -62,8 +62,12 @@ class SumBall:
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Subtract the shift that leaves the sum at the radius; nothing where s is inside."""
         xp = backend.xp
-        p = on_simplex(s, self.radius, xp=xp)
-        return xp.where(xp.sum(s, axis=-1, keepdims=True) <= self.radius, s, p)
+
+        def project(part: Array) -> Array:
+            p = on_simplex(part, self.radius, xp=xp)
+            return xp.where(xp.sum(part, axis=-1, keepdims=True) <= self.radius, part, p)
+
+        return blocks.rows(project, s, backend=backend)
 
     def support(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the radius at the first of the largest magnitudes."""
@@ -88,8 +92,12 @@ class CappedSumBall:
         return self.radius
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
-        """Shift and clip."""
-        return ky_fan.project(s, self.radius, self.k * self.radius, xp=backend.xp)
+        """Shift and clip; what the rounding of a large shift leaves over is divided out."""
+        xp, total = backend.xp, self.k * self.radius
+        p = ky_fan.project(s, self.radius, total, xp=xp)
+        sum_ = xp.sum(p, axis=-1, keepdims=True)
+        over = sum_ > total
+        return p * xp.where(over, total / xp.where(over, sum_, sum_ + 1.0), xp.ones_like(sum_))
 
     def support(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the radius at the k leading magnitudes."""
@@ -204,7 +212,11 @@ class ProbabilitySimplex:
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Subtract the shift that leaves the sum at its value."""
-        return on_simplex(s, self.total, xp=backend.xp)
+
+        def project(part: Array) -> Array:
+            return on_simplex(part, self.total, xp=backend.xp)
+
+        return blocks.rows(project, s, backend=backend)
 
     def support(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the vertex of the first of the largest entries."""
@@ -221,7 +233,7 @@ def on_simplex(s: Array, total: float, /, *, xp: Namespace) -> Array:
     if total == 0.0:
         return xp.zeros_like(s)
     z = xp.max(s, axis=-1, keepdims=True) - s
-    sums = xp.cumulative_sum(xp.sort(z, axis=-1), axis=-1)
+    sums = xp.cumulative_sum(xp.sort(z, axis=-1, stable=False), axis=-1)
     one = (slice(0, 1),) * (z.ndim - 1)
     counts = xp.cumulative_sum(xp.ones_like(z[(*one, slice(None))]), axis=-1)
     shift = xp.min((sums + total) / counts, axis=-1, keepdims=True)
