@@ -69,6 +69,11 @@ def how(g: "Operator", geometry: Geometry, /) -> How | None:
     return "bisection" if g.is_convex else None
 
 
+def needs_kernel(g: "Operator", geometry: Geometry, /) -> bool:
+    """Say whether the result depends on the kernel; an isotropic projection never does."""
+    return bool(g.profile.depends_on_kernel) and not (g.is_set and geometry == "global")
+
+
 def find(g: "Operator", geometry: Geometry, /) -> How:
     """Return how, or raise `NotImplementedError` with what there is."""
     found = how(g, geometry)
@@ -87,5 +92,5 @@ def rows(functions: "Iterator[Operator]", /) -> Iterator[Combination]:
     for g in functions:
         for geometry in GEOMETRIES:
             found = how(g, geometry)
-            free = found is not None and not g.profile.depends_on_kernel
+            free = found is not None and not needs_kernel(g, geometry)
             yield Combination(type(g).__name__, geometry, found, free)

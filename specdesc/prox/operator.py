@@ -279,7 +279,8 @@ class Operator:
         backend: Backend,
     ) -> tuple[Array, Array]:
         xp, reach = backend.xp, preconditioner.reach
-        kernel = preconditioner.kernel if self.profile.depends_on_kernel else Quadratic()
+        needed = geometries.needs_kernel(self, preconditioner.geometry)
+        kernel = preconditioner.kernel if needed else Quadratic()
         phi = Phi(kernel, preconditioner.eps, step)
         own = self._take_apart(x, backend)
         if how == "bisection":
