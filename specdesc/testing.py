@@ -22,7 +22,7 @@ __all__ = ["Report", "check_norm", "check_preconditioner", "check_prox"]
 ROOM = 1e-9
 
 #: Trials of each law.
-TRIALS = 6
+TRIALS = 3
 
 
 class Report(NamedTuple):

@@ -410,7 +410,7 @@ def _first_start(x: Array) -> Array:
 
 
 SPECTRAL = preconditioners.Kappa(4, eps=0.5)
-ELEMENTWISE = preconditioners.Kappa(3, eps=0.5, geometry="elementwise")
+ELEMENTWISE = preconditioners.SoftSign(eps=0.5, geometry="elementwise")
 
 OPERATIONS = (
     Operation(
@@ -528,17 +528,15 @@ OPERATIONS = (
         ("preconditioners[spectral]",),
     ),
     Operation(
-        "prox.MCP.anisotropic_prox",
-        lambda x: prox.MCP(0.5, 3.0).anisotropic_prox(x, 0.5, ELEMENTWISE),
+        "prox.Huber.anisotropic_prox",
+        lambda x: prox.Huber(0.5, 3.0).anisotropic_prox(x, 0.5, ELEMENTWISE),
         _matrix,
-        ("prox.MCP",),
+        ("prox.Huber",),
         linalg=False,
     ),
     Operation(
         "proximal_step",
-        lambda x: specdesc.proximal_step(
-            x, x, 0.5, preconditioner=SPECTRAL, g=prox.FrobeniusBall(2.0)
-        ),
+        lambda x: specdesc.proximal_step(x, x, 0.5, preconditioner=SPECTRAL, g=prox.Nuclear(0.5)),
         _matrix,
         ("preconditioners[spectral]",),
     ),

@@ -432,8 +432,10 @@ def test_bad_options(message: str, call: Any) -> None:
 )
 def test_stacks_dtypes_and_nan(p: Any, library: Library, dtype: str) -> None:
     """A stack is a loop, dtypes stay, a NaN stays in its matrix, an empty array is empty."""
-    if library.compiles and dtype != "float32":
-        pytest.skip("each dtype is a compilation")
+    if library.backend in ("jax", "dask") and dtype != "float32":
+        pytest.skip("each dtype is a compilation, or a graph")
+    if library.name in ("numpy:readonly", "array_api_strict:strictest"):
+        pytest.skip("the same code as on numpy and array_api_strict")
     host = support.gaussian(3, *SHAPE, dtype=dtype)
     host[1, 2, 1] = np.nan
     x = library.array(host, dtype)
