@@ -2,6 +2,7 @@
 
 from specdesc import backends, preconditioners, problems, prox, rules, schedules, testing
 from specdesc._extras import MissingExtra
+from specdesc.clip import spectral_clip
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
 from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
@@ -38,6 +39,7 @@ __all__ = [
     "proximal_step",
     "rules",
     "schedules",
+    "spectral_clip",
     "spectral_map",
     "testing",
     "truncated_spectral_step",

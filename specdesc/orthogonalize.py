@@ -7,24 +7,22 @@ from specdesc import _adapt as adapt
 from specdesc import _plan
 from specdesc._adapt import Followed
 from specdesc._array import check_fraction, enter, eps, is_half, working
-from specdesc._core import polynomial
+from specdesc._core import derivative, polynomial
 from specdesc._core.linalg import (
     Balanced,
     adjoint,
     balance,
     choose,
-    frobenius,
     per_batch,
     restore,
     thin_svd,
     zeros,
 )
-from specdesc._core.polynomial import Start
-from specdesc._plan import Run
-from specdesc._typing import Array
+from specdesc._plan import Kind
+from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
-Method = Literal["auto", "polynomial", "svd", "newton-schulz", "polar-express"]
+Method = Literal["auto", "polynomial", "rational", "svd", "newton-schulz", "polar-express"]
 
 #: Up to this short side one SVD costs less than the products of an iteration (measured, CPU).
 SMALL = 32
@@ -41,8 +39,8 @@ class Orthogonalization(NamedTuple):
         Upper bound on the error that `orthogonalize` documents, in the real dtype; ``inf`` where
         nothing is certified.
     rank : array of int32
-        The number of singular directions in the factor: counted by the SVD, and the squared
-        Frobenius norm of the factor, rounded, otherwise.
+        The number of singular directions in the factor: counted by the SVD; otherwise m less the
+        square of the residual, rounded, which a loose `tol` makes an estimate.
     products : array of int32
         Matrix products that were spent; 0 for the SVD.
     status : array of int32
@@ -111,6 +109,8 @@ def orthogonalize(
     method : str
         ``"svd"`` is exact and drops s_i <= max(`floor`, max(m, n) eps) s_1. ``"polynomial"`` runs
         the cheapest polynomials that `tol` and `floor` need, see `plan_orthogonalization`.
+        ``"rational"`` lifts the small singular values by Halley steps, each a factorization of a
+        Gram matrix, and leaves the last digits to polynomials.
         ``"newton-schulz"`` and ``"polar-express"`` are the published iterations of 5 and 7 steps
         as they are. ``"auto"`` takes the SVD for small matrices and for the working accuracy,
         polynomials otherwise, and
@@ -132,8 +132,8 @@ def orthogonalize(
     Notes
     -----
     `error` bounds |1 - t_i| and the spectral distance of Q to the true factor on the kept
-    directions. Polynomials: the exact image of the interval that starts at the floor, or
-    r / (1 + sqrt(1 - r)) with r the measured Frobenius norm of I - Q Qᴴ, plus
+    directions. Polynomials and Halley steps: the exact image of the interval that starts at the
+    floor, or r / (1 + sqrt(1 - r)) with r the measured Frobenius norm of I - Q Qᴴ, plus
     (2 + sqrt(max(m, n)) / 8) eps / l. Here l is the smallest singular value, relative to the norm,
     that the floor proves, or the residual and the steps together. The norm is the Schatten norm of
     order 8, at most m^(1/8) s_1. SVD: 4 sqrt(max(m, n)) eps s_1/s_r with s_r the last one kept. The
@@ -143,6 +143,12 @@ def orthogonalize(
 
     Cost for m <= n: one SVD, or 4 m² n flops a step and 2 m³ for each product of squares in
     it. A NaN or an inf gives NaN in that matrix alone.
+
+    On torch and JAX the factor is differentiable, by the derivative of the polar factor whatever
+    the method; it needs 1 / (s_i + s_j) and 1 / s_i alone, so equal singular values do no harm.
+    Directions at or below the floor, and those of rounding size, count as zero: through them
+    nothing flows. A gradient costs one SVD. The other outputs have no derivative. Second
+    derivatives need singular values that differ.
 
     References
     ----------
@@ -169,17 +175,35 @@ def orthogonalize(
         if 0 in x.shape:
             full = _empty(x, backend)
         else:
-            full = _orthogonalize(x, tol, floor, chosen, backend)
-            if method == "auto" and chosen != "svd" and _failed(full, backend):
-                exact = _orthogonalize(x, tol, floor, "svd", backend)
-                xp = backend.xp
-                full = Orthogonalization(*choose(full.status == 1, exact, full, xp=xp))
+
+            def function(y: Array) -> Orthogonalization:
+                full = _orthogonalize(y, tol, floor, chosen, full_output, backend)
+                return _improved(full, y, tol, full_output, backend) if helped else full
+
+            # With a floor an SVD would prove no more.
+            helped = method == "auto" and chosen != "svd" and floor is None
+            rule = derivative.of_factor(_null(x, floor, chosen, backend), backend=backend)
+            full = Orthogonalization(*backend.differentiable(function, rule)(x))
     return full if full_output else full.factor
 
 
-def _failed(full: Orthogonalization, backend: Backend) -> bool:
-    """Say whether values may be looked at, and tell of a matrix without a proof."""
-    return backend.may_branch(full.factor) and bool(backend.xp.any(full.status == 1))
+def _improved(
+    full: Orthogonalization, x: Array, tol: float | None, proven: bool, backend: Backend
+) -> Orthogonalization:
+    """Take an SVD of the matrices without a proof, where values may be looked at."""
+    xp = backend.xp
+    if not backend.may_branch(full.factor) or not bool(xp.any(full.status == 1)):
+        return full
+    exact = _orthogonalize(x, tol, None, "svd", proven, backend)
+    return Orthogonalization(*choose(full.status == 1, exact, full, xp=xp))
+
+
+def _null(x: Array, floor: float | None, method: Method, backend: Backend) -> float:
+    """Return what the derivative takes for zero: the floor in force."""
+    if floor is not None:
+        return floor
+    measured = method in ("polynomial", "rational") and backend.may_branch(x)
+    return 0.0 if measured or method == "svd" else _plan.DEFAULT_FLOOR
 
 
 def _resolve(method: Method, x: Array, tol: float | None, backend: Backend) -> Method:
@@ -200,21 +224,36 @@ def _empty(x: Array, backend: Backend) -> Orthogonalization:
 
 
 def _orthogonalize(
-    x: Array, tol: float | None, floor: float | None, method: Method, backend: Backend
+    x: Array,
+    tol: float | None,
+    floor: float | None,
+    method: Method,
+    proven: bool,
+    backend: Backend,
 ) -> Orthogonalization:
     xp = backend.xp
-    balanced = balance(working(xp, x), backend=backend)
+    goal = _plan.goal(tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
+    coarse = method == "polynomial" and _coarse(x, goal, floor, backend)
+    balanced = balance(x if coarse else working(xp, x), backend=backend)
     wide = x.shape[-2] <= x.shape[-1]
     matrix = balanced.matrix if wide else adjoint(balanced.matrix, xp=xp)
-    goal = _plan.goal(tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     if method == "svd":
         full = _by_svd(matrix, floor, backend)
-    elif method == "polynomial":
-        full = _by_polynomial(matrix, goal, floor, backend)
+    elif method in ("polynomial", "rational"):
+        full = _by_steps(matrix, method == "rational", goal, floor, proven, backend)
     else:
-        full = _by_published(matrix, method, floor, backend)
+        full = _by_published(matrix, method, floor, proven, backend)
     factor = full.factor if wide else adjoint(full.factor, xp=xp)
     return _finish(full._replace(factor=factor), x, tol, balanced, backend)
+
+
+def _coarse(x: Array, goal: float, floor: float | None, backend: Backend) -> bool:
+    """Say whether products in half precision are faster and will do."""
+    xp = backend.xp
+    if not is_half(xp, x.dtype) or not backend.multiplies(x):
+        return False
+    measured = floor is None and backend.may_branch(x)
+    return not measured and _plan.coarse_floor(eps(xp, x.dtype), goal, floor) is not None
 
 
 def _finish(
@@ -223,14 +262,16 @@ def _finish(
     """Cast back, set the status, and put NaN where it belongs."""
     xp = backend.xp
     factor, error = xp.astype(full.factor, x.dtype, copy=False), full.error
-    if is_half(xp, x.dtype):
-        # Rounding an entry of the factor moves it by eps / 2 of itself.
-        error = error + min(x.shape[-2:]) ** 0.5 * eps(xp, x.dtype) / 2
+    if full.factor.dtype != x.dtype:
+        # Rounding an entry of the factor moves it by eps / 2 of itself; errors that are not made
+        # to add up turn no direction by more than a few times that.
+        error = error + min(min(x.shape[-2:]) ** 0.5, 4.0) * eps(xp, x.dtype) / 2
     certified = error <= tol if tol is not None else xp.isfinite(error)
     finite = balanced.finite
     zero = xp.all(xp.all(balanced.matrix == 0, axis=-1), axis=-1)
     status = xp.where(certified, full.status, xp.ones_like(full.status))
     status = xp.where(zero, xp.full_like(status, 3), status)
+    error = xp.where(zero, xp.zeros_like(error), error)
     status = xp.where(per_batch(finite), status, xp.full_like(status, 2))
     return full._replace(
         factor=restore(factor, finite, backend=backend),
@@ -253,51 +294,66 @@ def _by_svd(x: Array, floor: float | None, backend: Backend) -> Orthogonalizatio
     return Orthogonalization(factor, 4 * largest**0.5 * unit * spread, counts, none, none)
 
 
-def _by_polynomial(
-    x: Array, goal: float, floor: float | None, backend: Backend
+def _by_steps(
+    x: Array, rational: bool, goal: float, floor: float | None, proven: bool, backend: Backend
 ) -> Orthogonalization:
-    if floor is None and backend.may_branch(x):
-        return _certified(adapt.follow(x, goal, backend=backend), None, backend)
-    run = _plan.fixed(tuple(x.shape[-2:]), eps(backend.xp, x.dtype), goal, floor)
-    return _fixed(polynomial.start(x, backend=backend), run, floor is not None, backend)
+    xp = backend.xp
+    shape, unit = (x.shape[-2], x.shape[-1]), eps(xp, x.dtype)
+    begin = polynomial.start(polynomial.within_range(x, backend=backend), backend=backend)
+    if backend.may_branch(x):
+        kind = Kind(shape, unit, rational)
+        if floor is None:
+            followed = adapt.follow(begin, kind, goal, backend=backend)
+        else:
+            followed = adapt.above(begin, kind, goal, floor, backend=backend)
+    else:
+        lowest = _plan.coarse_floor(unit, goal, floor) if is_half(xp, x.dtype) else floor
+        run = _plan.fixed(shape, unit, rational, goal, lowest)
+        followed = adapt.fixed(begin, run, floor, backend=backend)
+    return _certified(followed, proven, backend)
 
 
 def _by_published(
-    x: Array, method: Method, floor: float | None, backend: Backend
+    x: Array, method: Method, floor: float | None, proven: bool, backend: Backend
 ) -> Orthogonalization:
     # Dividing by the Frobenius norm takes s_1 to at least 1 / sqrt(m) and so the floor with it.
     run = _plan.published(method, (floor or _plan.DEFAULT_FLOOR) / x.shape[-2] ** 0.5)
-    return _fixed(polynomial.start_unit(x, backend=backend), run, floor is not None, backend)
+    begin = polynomial.start_unit(x, backend=backend)
+    return _certified(adapt.fixed(begin, run, floor, backend=backend), proven, backend)
 
 
-def _fixed(begin: Start, run: Run, floored: bool, backend: Backend) -> Orthogonalization:
-    """Apply all steps. Their promise holds for the values above a floor that was given."""
-    xp = backend.xp
-    factor = polynomial.run(begin, run.steps, backend=backend)
-    iterate = polynomial.measure(factor, backend=backend)
-    residual = per_batch(iterate.residual)
-    gain = adapt.gain(residual, run.slope, run.gain, xp=xp)
-    products = xp.full_like(xp.astype(residual, xp.int32), run.products)
-    followed = Followed(factor, residual, gain, products)
-    shape, unit = tuple(factor.shape[-2:]), eps(xp, factor.dtype)
-    return _certified(followed, _plan.promise(run, shape, unit) if floored else None, backend)
-
-
-def _certified(followed: Followed, promise: float | None, backend: Backend) -> Orthogonalization:
-    """Attach the bound: the measured residual where it proves something, else the promise.
+def _certified(followed: Followed, measured: bool, backend: Backend) -> Orthogonalization:
+    """Attach the bound: what the run promises, or the measured residual where that is smaller.
 
     A residual below 1 says that every singular value of the factor lies near 1, so that nothing
-    was lost below the floor. Without a floor there is no other proof.
+    was lost below the floor.
     """
     xp = backend.xp
-    factor, residual, gain, products = followed
-    unit = _plan.rounding(tuple(factor.shape[-2:]), eps(xp, factor.dtype))
+    shape = tuple(followed.matrix.shape[-2:])
+    base, per_gain = _plan.rounding(shape, eps(xp, followed.matrix.dtype))
+    rounding = followed.turn + base
+    error = followed.bound + rounding + per_gain * _times(followed.mean, followed.gain, xp)
+    full = xp.full_like(followed.products, min(shape))
+    if not measured:
+        return Orthogonalization(
+            followed.matrix, error, full, followed.products, xp.zeros_like(full)
+        )
+    iterate = polynomial.measure(working(xp, followed.matrix), backend=backend)
+    residual = per_batch(iterate.residual)
+    gain = adapt.gain(residual, followed.slope, followed.lifted, xp=xp)
+    gain = xp.minimum(gain, followed.gain)
+    found = adapt.distance(residual, xp=xp) + rounding + per_gain * _times(followed.mean, gain, xp)
     infinite = xp.full_like(residual, float("inf"))
-    error = xp.where(residual < 1, adapt.distance(residual, xp=xp) + unit * gain, infinite)
-    if promise is not None:
-        error = xp.minimum(error, xp.full_like(error, promise))
-    rank = xp.astype(xp.round(per_batch(frobenius(factor, xp=xp)) ** 2), xp.int32)
-    return Orthogonalization(factor, error, rank, products, xp.zeros_like(rank))
+    error = xp.minimum(error, xp.where(residual < 1, found, infinite))
+    # Each direction that the factor lacks adds 1 to the square of the residual.
+    kept = xp.maximum(min(shape) - residual**2, xp.zeros_like(residual))
+    rank = xp.astype(xp.round(kept), xp.int32)
+    return Orthogonalization(followed.matrix, error, rank, followed.products, xp.zeros_like(rank))
+
+
+def _times(mean: Array, gain: Array, xp: Namespace) -> Array:
+    """Return the product, with 0 inf = 0: a zero matrix has no error."""
+    return mean * xp.where(mean > 0, gain, xp.zeros_like(mean))
 
 
 def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
@@ -324,7 +380,8 @@ def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
 
     Notes
     -----
-    By one SVD, backward stable: ||x - U P|| <= c max(m, n) eps ||x||.
+    By one SVD, backward stable: ||x - U P|| <= c max(m, n) eps ||x||. Both parts are differentiable
+    on torch and JAX, as in `orthogonalize`; directions of rounding size count as zero.
 
     Examples
     --------
@@ -339,7 +396,10 @@ def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
         raise ValueError(msg)
     backend = enter("polar", x)
     with backend.guard(x):
-        return _polar(x, side, backend)
+        if 0 in x.shape:
+            return _polar(x, side, backend)
+        rule = derivative.of_polar(side, backend=backend)
+        return Polar(*backend.differentiable(lambda y: _polar(y, side, backend), rule)(x))
 
 
 def _polar(x: Array, side: str, backend: Backend) -> Polar:

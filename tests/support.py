@@ -436,6 +436,14 @@ OPERATIONS = (
         linalg=False,
     ),
     Operation(
+        "orthogonalize rational",
+        lambda x: specdesc.orthogonalize(x, tol=1e-3, method="rational", full_output=True),
+        _orthogonalization,
+        ("orthogonalize[rational]",),
+        canonical=lambda out: out[:1],
+        tolerance=2e-3,
+    ),
+    Operation(
         "orthogonalize newton-schulz",
         lambda x: specdesc.orthogonalize(x, method="newton-schulz"),
         _matrix,
@@ -464,6 +472,12 @@ OPERATIONS = (
     ),
     Operation(
         "spectral_map", lambda x: specdesc.spectral_map(x, _root), _matrix, ("spectral_map",)
+    ),
+    Operation(
+        "spectral_clip",
+        lambda x: specdesc.spectral_clip(x, 2.0),
+        _matrix,
+        ("spectral_clip",),
     ),
     Operation(
         "truncated_svd",

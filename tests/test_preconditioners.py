@@ -413,7 +413,7 @@ def test_a_polynomial_has_no_phi_and_says_what_to_do() -> None:
         ("kappa must be .* got 0.5", lambda: preconditioners.Kappa(0.5)),
         ("kappa must be .* got inf", lambda: preconditioners.Kappa(math.inf)),
         ("schedule must have at least one", lambda: preconditioners.Polynomial([])),
-        ("2, 3 or 5 entries, got 1", lambda: preconditioners.Polynomial([(1.0,)])),
+        ("entries, got 1", lambda: preconditioners.Polynomial([(1.0,)])),
     ],
 )
 def test_bad_options(message: str, call: Any) -> None:

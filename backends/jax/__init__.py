@@ -1,10 +1,16 @@
 """JAX: traced and eager arrays alike, always with a fixed plan."""
 
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import cast
+
 import array_api_compat
 
 import jax
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend, Capabilities
+from specdesc.backends import Backend, Capabilities, Derivative
+
+from . import kernels
 
 
 class JaxBackend(Backend):
@@ -13,6 +19,7 @@ class JaxBackend(Backend):
     name = "jax"
     xp = jax.numpy
     capabilities = Capabilities.read(__name__)
+    kernels = MappingProxyType({"solve_add": kernels.solve_add})
 
     def owns(self, kind: type, /) -> bool:
         """Claim concrete arrays and tracers."""
@@ -21,6 +28,10 @@ class JaxBackend(Backend):
     def may_branch(self, x: Array, /) -> bool:
         """Say no, also for eager arrays: one behaviour inside and outside of jit."""
         return False
+
+    def multiplies(self, x: Array, /) -> bool:
+        """Say yes where the default platform is an accelerator: a tracer does not tell its own."""
+        return bool(jax.default_backend() != "cpu")
 
     def device(self, x: Array, /) -> Device:
         """Return the device or sharding of `x`; tracers have one too."""
@@ -44,6 +55,27 @@ class JaxBackend(Backend):
     def to_host(self, x: Array, /) -> Array:
         """Copy a concrete array."""
         return jax.device_get(x).copy()
+
+    def differentiable(
+        self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[..., tuple[Array, ...]]:
+        """Attach the tangent map; JAX transposes it for gradients, by its own convention."""
+
+        def call(*arrays: Array) -> tuple[Array, ...]:
+            return tuple(function(*arrays))
+
+        def with_tangents(
+            primals: tuple[Array, ...], tangents: tuple[Array, ...]
+        ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            outputs = attached(*primals)  # itself, for derivatives of the derivative
+            x, *others = primals
+            moved = derivative.tangent(x, tangents[0], *others)
+            still = (jax.custom_derivatives.zero_from_primal(y) for y in outputs[len(moved) :])
+            return outputs, (*moved, *still)
+
+        attached = jax.custom_jvp(call)
+        attached.defjvp(with_tangents)
+        return cast("Callable[..., tuple[Array, ...]]", attached)
 
     def synchronize(self) -> None:
         """Wait for the work that was dispatched, by running after it on every device."""

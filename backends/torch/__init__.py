@@ -1,14 +1,18 @@
 """PyTorch: CPU and GPU, eager and compiled."""
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 import array_api_compat.torch
 
 import torch
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend, Capabilities
+from specdesc.backends import Backend, Capabilities, Derivative
 
-from . import kernels
+from . import gradients, kernels
+
+#: Whether oneDNN multiplies bfloat16 natively on this CPU: asked once, for the tracer's sake.
+BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class TorchBackend(Backend):
@@ -17,7 +21,14 @@ class TorchBackend(Backend):
     name = "torch"
     xp = array_api_compat.torch
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
+    kernels = MappingProxyType(
+        {
+            "multiply_add": kernels.multiply_add,
+            "combine": kernels.combine,
+            "solve_add": kernels.solve_add,
+            "positive_definite": kernels.positive_definite,
+        }
+    )
 
     def owns(self, kind: type, /) -> bool:
         """Claim tensors and their subclasses: parameters, fake and functional tensors."""
@@ -38,6 +49,12 @@ class TorchBackend(Backend):
             and not torch._C._functorch.is_functorch_wrapped_tensor(x)
         )
 
+    def multiplies(self, x: Array, /) -> bool:
+        """Say yes for an accelerator, and for bfloat16 on a CPU that has instructions for it."""
+        if x.device.type != "cpu":
+            return True
+        return x.dtype == torch.bfloat16 and BFLOAT16
+
     def device(self, x: Array, /) -> Device:
         """Return the device of `x`."""
         return x.device
@@ -57,6 +74,12 @@ class TorchBackend(Backend):
     def to_host(self, x: Array, /) -> Array:
         """Copy `x`, without its history."""
         return x.detach().resolve_conj().cpu().numpy().copy()
+
+    def differentiable(
+        self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[..., tuple[Array, ...]]:
+        """Attach both maps where something asks for a derivative, else nothing."""
+        return gradients.attached(function, derivative)
 
     def synchronize(self) -> None:
         """Wait for the accelerator, if there is one."""

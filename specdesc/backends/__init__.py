@@ -14,15 +14,45 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from specdesc._capabilities import Capabilities
 from specdesc._opaque import opaque
 from specdesc._typing import Array, Device, Namespace
 
-__all__ = ["Backend", "BackendUnavailable", "Capabilities", "available", "load", "registered"]
+__all__ = [
+    "Backend",
+    "BackendUnavailable",
+    "Capabilities",
+    "Derivative",
+    "available",
+    "load",
+    "registered",
+]
 
 GROUP = "specdesc.backends"
+
+
+class Derivative(NamedTuple):
+    """The derivative of a function in its first array, for libraries that differentiate.
+
+    Both maps are linear over the reals in their second argument, and adjoint to one another in the
+    inner product Re sum(conj(a) b). They see neither the function nor what it did with its buffers;
+    the other arrays of the function come behind.
+
+    Attributes
+    ----------
+    tangent : callable
+        ``(x, dx, *others)`` to the tangents of the first outputs; those behind have none.
+    cotangent : callable
+        ``(x, cotangents, *others)`` of as many outputs to the gradient with respect to x.
+    outputs : int
+        How many outputs have a derivative.
+    """
+
+    tangent: Callable[..., tuple[Array, ...]]
+    cotangent: Callable[..., Array]
+    outputs: int
 
 
 class Backend(Protocol):
@@ -44,6 +74,13 @@ class Backend(Protocol):
     def may_branch(self, x: Array, /) -> bool:
         """Say whether code may read values of `x` without waiting for a device or a tracer."""
         ...
+
+    def multiplies(self, x: Array, /) -> bool:
+        """Say whether products of matrices like `x`, in half precision, are fast and exact.
+
+        That is, faster than those in float32, and added up in float32.
+        """
+        return False
 
     def device(self, x: Array, /) -> Device:
         """Return the device that new arrays next to `x` are made on, None for no choice."""
@@ -68,6 +105,12 @@ class Backend(Protocol):
     def guard(self, x: Array, /) -> AbstractContextManager[object]:
         """Return the context that work on `x` runs in, such as its device."""
         return nullcontext()
+
+    def differentiable(
+        self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /
+    ) -> Callable[..., tuple[Array, ...]]:
+        """Return a function of arrays with this derivative in place of that of its operations."""
+        return function
 
     def synchronize(self) -> None:
         """Wait until everything that was started is done: for clocks, never inside a kernel."""

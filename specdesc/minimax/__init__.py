@@ -1,9 +1,10 @@
-"""Scalar maths of the polynomial iterations: floats in, floats out, no arrays.
+"""Scalar maths of the iterations: floats in, floats out, no arrays.
 
 An iteration applies odd polynomials p(x) = a x + b x**3 + ... to the singular values of a matrix.
 What it does to a whole interval of them is known before any matrix is seen.
 """
 
+from specdesc.minimax.costs import gram_side_costs, x_side_costs
 from specdesc.minimax.forms import PRODUCTS, Step, evaluation_step, step_polynomial
 from specdesc.minimax.images import Polynomial, composed_image, image
 from specdesc.minimax.polynomial import MinimaxPolynomial, minimax_polynomial
@@ -17,27 +18,47 @@ from specdesc.minimax.published import (
     damped_polar_express,
     slope,
 )
-from specdesc.minimax.schedule import Schedule, cheapest_schedule, x_side_costs
+from specdesc.minimax.rational import (
+    Halley,
+    RationalSchedule,
+    cheapest_rational,
+    halley,
+    halley_image,
+    lift,
+    rational_image,
+)
+from specdesc.minimax.schedule import Schedule, cheapest_schedule
+from specdesc.minimax.segments import Split, split
 
 __all__ = [
     "NEWTON_SCHULZ",
     "POLAR_EXPRESS",
     "PRODUCTS",
     "SAFETY",
+    "Halley",
     "MinimaxPolynomial",
     "Polynomial",
     "Quintic",
+    "RationalSchedule",
     "Schedule",
+    "Split",
     "Step",
     "bound",
+    "cheapest_rational",
     "cheapest_schedule",
     "composed_image",
     "damped",
     "damped_polar_express",
     "evaluation_step",
+    "gram_side_costs",
+    "halley",
+    "halley_image",
     "image",
+    "lift",
     "minimax_polynomial",
+    "rational_image",
     "slope",
+    "split",
     "step_polynomial",
     "x_side_costs",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from specdesc import minimax
 from specdesc._array import working
 from specdesc._core import parts, polynomial
-from specdesc._core.linalg import adjoint, replace_broken, restore
+from specdesc._core.linalg import adjoint, replace_broken, restore, zeros
 from specdesc._core.polynomial import Start
 from specdesc._typing import Array
 from specdesc.backends import Backend
@@ -35,7 +35,7 @@ class Polynomial(Preconditioner):
     ----------
     schedule : plan or sequence of sequences of float
         What `plan_orthogonalization` returns, a `minimax.Schedule`, or the coefficients of x, x³,
-        ... of each step, of degree 3, 5 or 9.
+        ... of each step, of degree 3, 5, 9 or 17.
 
     Notes
     -----
@@ -133,7 +133,9 @@ class Polynomial(Preconditioner):
         wide = x.shape[-2] <= x.shape[-1]
         begin = safe if wide else adjoint(safe, xp=xp)
         gram = polynomial.gram_matrix(begin, backend=backend)
-        y = polynomial.run(Start(begin, gram, None), self.steps, backend=backend)
+        unit = zeros((*x.shape[:-2], 1, 1), begin, backend=backend, real=True) + 1
+        segments = [(step,) for step in self.steps]
+        y = polynomial.run(Start(begin, unit, gram, None), segments, backend=backend)
         return restore(y if wide else adjoint(y, xp=xp), finite, backend=backend)
 
 

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from specdesc._array import check_positive_rank
+from specdesc._core import parts
+from specdesc._typing import Array
+from specdesc.clip import clip
 from specdesc.prox import penalties, sets
-from specdesc.prox.operator import BoundedSet, Operator, check_non_negative
+from specdesc.prox.operator import BoundedSet, Operator, check_non_negative, step_of
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,9 @@ class SpectralBall(BoundedSet):
 
     Notes
     -----
-    The projection is min(s, radius) on the singular values, by one SVD, and the same in every
-    spectral geometry.
+    The projection is min(s, radius) on the singular values, the same in every spectral geometry.
+    `prox` is that of `spectral_clip` where code may look at values, and takes one SVD elsewhere,
+    where polynomials could not keep what is said of a set.
 
     Examples
     --------
@@ -41,6 +45,15 @@ class SpectralBall(BoundedSet):
     def profile(self) -> Any:
         """A clip."""
         return sets.Interval(0.0, self.radius)
+
+    def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
+        """Return the projection of `y`; `step` does not matter."""
+        backend, matrix = self._enter(y, "y")
+        if 0 in y.shape or not backend.may_branch(y):
+            return super().prox(y, step)
+        step_of(step, matrix, backend)
+        with backend.guard(y):
+            return clip(y, self.radius, parts.slack(y, xp=backend.xp), backend=backend)
 
 
 @dataclass(frozen=True)
