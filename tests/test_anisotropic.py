@@ -225,6 +225,22 @@ def test_every_combination_under_jit(name: str, geometry: str) -> None:
         np.testing.assert_allclose(found, g.anisotropic_prox(y, steps, p), atol=1e-9)
 
 
+@pytest.mark.slow
+@EVERY
+def test_every_combination_compiles_in_one_graph(name: str, geometry: str) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.compiler.reset()
+    g, p = FUNCTIONS[name], KERNELS["SoftSign"](eps=0.5, geometry=geometry)
+    y, _ = problem(name, p, seed=13, count=2)
+    x = torch.asarray(y)
+
+    def call(x: Any) -> Any:
+        return g.anisotropic_prox(x, 0.7, p)
+
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    np.testing.assert_allclose(compiled(x).numpy(), call(x).numpy(), atol=1e-10)
+
+
 # --- what the table says is not there ------------------------------------------------------------
 
 

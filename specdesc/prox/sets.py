@@ -180,7 +180,9 @@ class Box:
 
     def scale(self, s: Array, /, *, xp: Namespace) -> Array | float:
         """Return the larger end that is finite."""
-        return max((abs(end) for end in (self.low, self.high) if math.isfinite(end)), default=0.0)
+        low = abs(self.low) if math.isfinite(self.low) else 0.0
+        high = abs(self.high) if math.isfinite(self.high) else 0.0
+        return low if low > high else high
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Clip."""
