@@ -35,7 +35,8 @@ def proximal_step(
     Returns
     -------
     array
-        argmin over z of g(z) + step phi((z - y) / step) with y = x - step grad phi*(d), like `x`.
+        The argmin over z of g(z) + step phi((z - y) / step) with y = x - step grad phi*(d),
+        like `x`.
 
     Raises
     ------
