@@ -28,13 +28,14 @@ test-wheel: .venv/test
 
 doctest: .venv/test
 	$(BIN)/python -m pytest --doctest-modules specdesc
-	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md
+	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md docs/proximal.md
 
 lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate_support.py --check
+	$(BIN)/python docs/generate_proximal.py --check
 
 bench: .venv/test .venv/bench
 	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json

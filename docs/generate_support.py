@@ -136,6 +136,17 @@ def _entered():
                 and isinstance(node.args[0], ast.Constant)
             ):
                 names.add(node.args[0].value)
+    return names | _operators()
+
+
+def _operators():
+    """Collect the classes that enter under their own name: functions, sets, preconditioners."""
+    names = set()
+    for path in (ROOT / "specdesc" / "prox").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            bases = {base.id for base in getattr(node, "bases", []) if isinstance(base, ast.Name)}
+            if bases & {"Operator", "BoundedSet"} and node.name != "BoundedSet":
+                names.add(f"prox.{node.name}")
     return names
 
 

@@ -1,6 +1,6 @@
 """Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
 
-from specdesc import backends, problems, prox, rules, schedules
+from specdesc import backends, preconditioners, problems, prox, rules, schedules, testing
 from specdesc._extras import MissingExtra
 from specdesc.clip import spectral_clip
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
@@ -8,6 +8,7 @@ from specdesc.minimize import History, Result, minimize
 from specdesc.orthogonalize import Orthogonalization, orthogonalize
 from specdesc.plan import Plan, plan_orthogonalization
 from specdesc.polar import Polar, polar, spectral_map
+from specdesc.proximal import proximal_step
 from specdesc.truncate import (
     TruncatedStep,
     TruncatedSVD,
@@ -33,12 +34,15 @@ __all__ = [
     "orthogonalize",
     "plan_orthogonalization",
     "polar",
+    "preconditioners",
     "problems",
     "prox",
+    "proximal_step",
     "rules",
     "schedules",
     "spectral_clip",
     "spectral_map",
+    "testing",
     "truncated_spectral_step",
     "truncated_svd",
 ]

@@ -133,10 +133,10 @@ def check_rank(rank: int, x: Array, /) -> None:
         raise ValueError(msg)
 
 
-def check_positive_rank(rank: int, /) -> None:
+def check_positive_rank(rank: int, name: str = "rank", /) -> None:
     """Raise `ValueError` unless `rank` is an integer of at least 1."""
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        msg = f"rank must be an integer of at least 1, got {rank!r}"
+        msg = f"{name} must be an integer of at least 1, got {rank!r}"
         raise ValueError(msg)
 
 
@@ -173,6 +173,12 @@ def eps(xp: Namespace, dtype: DType, /) -> float:
 def smallest_normal(xp: Namespace, dtype: DType, /) -> float:
     """Return the smallest positive number of full precision."""
     return float(xp.finfo(dtype).smallest_normal)
+
+
+@opaque
+def largest_finite(xp: Namespace, dtype: DType, /) -> float:
+    """Return the largest finite number of a dtype."""
+    return float(xp.finfo(dtype).max)
 
 
 @opaque

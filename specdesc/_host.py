@@ -73,3 +73,18 @@ def write_matrix(path: Path, values: Array, /) -> None:
         write_atomically(path, lambda file: numpy.savetxt(file, values, delimiter=",", fmt="%.17g"))
     else:
         write_atomically(path, lambda file: numpy.save(file, values))
+
+
+def log_spaced(first: float, last: float, count: int, /) -> Array:
+    """Return powers of ten whose exponents are equally spaced from `first` to `last`."""
+    return numpy.logspace(first, last, count)
+
+
+def as_stack(values: tuple[float, ...], /) -> Array:
+    """Return numbers as a stack of 1 by 1 matrices."""
+    return numpy.asarray(values)[:, None, None]
+
+
+def finite_or(x: Array, other: float, /) -> Array:
+    """Return `x` with another number where it is not finite."""
+    return numpy.where(numpy.isfinite(x), x, other)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import specdesc
-from specdesc import backends, prox, rules, schedules
+from specdesc import backends, preconditioners, prox, rules, schedules
 
 Array = Any
 
@@ -411,6 +411,9 @@ def _first_start(x: Array) -> Array:
     return specdesc.initial_start(x, RANK, seed=1)
 
 
+SPECTRAL = preconditioners.Kappa(4, eps=0.5)
+ELEMENTWISE = preconditioners.SoftSign(eps=0.5, geometry="elementwise")
+
 OPERATIONS = (
     Operation(
         "orthogonalize",
@@ -533,6 +536,25 @@ OPERATIONS = (
         ("prox.Rank",),
         canonical=lambda out: [spectral_norm(out[0])],
         tolerance=0.3,
+    ),
+    Operation(
+        "preconditioners.Kappa",
+        SPECTRAL,
+        _matrix,
+        ("preconditioners[spectral]",),
+    ),
+    Operation(
+        "prox.Huber.anisotropic_prox",
+        lambda x: prox.Huber(0.5, 3.0).anisotropic_prox(x, 0.5, ELEMENTWISE),
+        _matrix,
+        ("prox.Huber",),
+        linalg=False,
+    ),
+    Operation(
+        "proximal_step",
+        lambda x: specdesc.proximal_step(x, x, 0.5, preconditioner=SPECTRAL, g=prox.Nuclear(0.5)),
+        _matrix,
+        ("preconditioners[spectral]",),
     ),
     Operation(
         "rules.SpectralDescent",

@@ -1,0 +1,141 @@
+"""The map grad phi* of one kernel in one geometry."""
+
+import math
+from dataclasses import dataclass
+
+from specdesc._array import enter, eps, largest_finite, working
+from specdesc._core import parts
+from specdesc._core.linalg import balance, frobenius, restore, zeros
+from specdesc._core.parts import GEOMETRIES, Geometry, Parts
+from specdesc._typing import Array, Namespace
+from specdesc.backends import Backend
+from specdesc.preconditioners.kernels import Kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preconditioner:
+    """What all preconditioners share.
+
+    A kernel h acts on the magnitudes t of a matrix, and phi is the sum of eps h over them. The
+    magnitudes are the singular values (``"spectral"``), the entries (``"elementwise"``), the norms
+    of the rows or the columns, or the Frobenius norm (``"global"``).
+
+    Parameters
+    ----------
+    eps : float
+        Scale, positive: the map is pre(t / eps), so entries far below `eps` pass linearly.
+    geometry : str
+        ``"spectral"``, ``"elementwise"``, ``"global"``, ``"rows"`` or ``"columns"``.
+    normalize : bool
+        Divide the input of the map by its Frobenius norm. `conjugate` and `reference` stay those
+        of phi itself.
+    """
+
+    eps: float = 1e-3
+    geometry: Geometry = "spectral"
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.eps < math.inf:
+            msg = f"eps must be a finite number above 0, got {self.eps!r}"
+            raise ValueError(msg)
+        if self.geometry not in GEOMETRIES:
+            msg = f"geometry must be one of {', '.join(GEOMETRIES)}, got {self.geometry!r}"
+            raise ValueError(msg)
+
+    @property
+    def kernel(self) -> Kernel:
+        """The scalar kernel of unit scale."""
+        raise NotImplementedError
+
+    @property
+    def reach(self) -> float:
+        """The largest magnitude of the result: 1 for bounded kernels, inf for others."""
+        return self.kernel.limit
+
+    @property
+    def convexity(self) -> float:
+        """The modulus of strong convexity of phi in the Frobenius norm: eps, or 0 for the sign."""
+        return self.eps * self.kernel.convexity
+
+    @property
+    def lipschitz(self) -> float:
+        """The Lipschitz constant of the map in the Frobenius norm, `normalize` aside."""
+        return 1.0 / self.convexity if self.convexity else math.inf
+
+    def __call__(self, x: Array, /) -> Array:
+        """Return grad phi*(x), a new array like `x`; zero magnitudes stay zero."""
+        backend = self._enter(x)
+        with backend.guard(x):
+            if 0 in x.shape:
+                return zeros(x.shape, x, backend=backend)
+            return backend.xp.astype(self._map(x, backend), x.dtype, copy=False)
+
+    def conjugate(self, x: Array, /) -> Array:
+        """Return phi*(x) for every matrix, of the batch shape."""
+        backend, kernel = self._enter(x), self.kernel
+        xp = backend.xp
+        with backend.guard(x):
+            taken = parts.take_apart(x, self.geometry, backend=backend)
+            t = over(taken.magnitudes, self.eps, xp=xp)
+            return total(self.eps * kernel.conjugate(t, xp=xp), taken, backend)
+
+    def reference(self, x: Array, /) -> Array:
+        """Return phi(x) for every matrix, of the batch shape; inf outside of its domain."""
+        backend, kernel = self._enter(x), self.kernel
+        with backend.guard(x):
+            taken = parts.take_apart(x, self.geometry, backend=backend)
+            values = self.eps * kernel.reference(taken.magnitudes, xp=backend.xp)
+            return total(values, taken, backend)
+
+    def _enter(self, x: Array) -> Backend:
+        backend = enter("preconditioners", x)
+        enter(f"preconditioners[{self._way()}]", x)
+        return backend
+
+    def _way(self) -> str:
+        """Return the name in the capability table."""
+        return self.geometry
+
+    def _map(self, x: Array, backend: Backend) -> Array:
+        xp = backend.xp
+        source = normalized(x, backend) if self.normalize else x
+        taken = parts.take_apart(source, self.geometry, backend=backend)
+        s = taken.magnitudes
+        if self.kernel.convexity == 0.0:
+            s = _without_noise(s, x, self.geometry, xp)
+        return taken.rebuild(self.kernel.pre(over(s, self.eps, xp=xp), xp=xp))
+
+
+def over(s: Array, scale: float, /, *, xp: Namespace) -> Array:
+    """Return s / scale, or the largest finite number where that is larger."""
+    if scale >= 1.0:
+        return s / scale
+    limit = largest_finite(xp, s.dtype)
+    return xp.clip(s, max=0.5 * scale * limit) / scale
+
+
+def total(values: Array, taken: Parts, backend: Backend, /) -> Array:
+    """Sum over the magnitudes."""
+    return parts.number(backend.xp.sum(values, axis=-1), taken, backend=backend)
+
+
+def normalized(x: Array, backend: Backend, /) -> Array:
+    """Return every matrix divided by its Frobenius norm, in a working dtype.
+
+    Zero stays zero; what is not finite is NaN.
+    """
+    xp = backend.xp
+    balanced = balance(working(xp, x), backend=backend)
+    size = frobenius(balanced.matrix, xp=xp)
+    size = xp.where(size > 0, size, xp.ones_like(size))
+    unit = balanced.matrix / xp.astype(size, balanced.matrix.dtype)
+    return restore(unit, balanced.finite, backend=backend)
+
+
+def _without_noise(s: Array, x: Array, geometry: Geometry, xp: Namespace) -> Array:
+    """Drop the singular values that are rounding: the sign has no slope to make them small."""
+    if geometry != "spectral":
+        return s
+    floor = max(x.shape[-2:]) * eps(xp, s.dtype) * s[..., :1]
+    return xp.where(s > floor, s, xp.zeros_like(s))

@@ -1,0 +1,398 @@
+"""Functions and sets of entries."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from specdesc._array import check_positive_rank
+from specdesc.prox import penalties, sets
+from specdesc.prox.geometries import Frame
+from specdesc.prox.operator import Axes, BoundedSet, Operator, check_non_negative
+
+
+def check_axes(axes: tuple[int, ...], /) -> None:
+    """Raise `ValueError` unless the axes are the last two or the last one."""
+    if axes not in ((-2, -1), (-1,)):
+        msg = f"axes must be (-2, -1) or (-1,), got {axes!r}"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class MaxBall(BoundedSet):
+    """The points whose entries have abs at most `radius`.
+
+    Parameters
+    ----------
+    radius : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    radius: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+    is_set: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.radius, "radius")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """A clip."""
+        return sets.Interval(0.0, self.radius)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class L1Ball(BoundedSet):
+    """The points whose entries have absolute values that add up to at most `radius`.
+
+    Parameters
+    ----------
+    radius : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Notes
+    -----
+    The projection is exact: one sort, and no search (derived).
+    """
+
+    radius: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+    is_set: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.radius, "radius")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The ball of the sum."""
+        return sets.SumBall(self.radius)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class Sparse(Operator):
+    """The points with at most `count` entries that are not 0. Not convex.
+
+    Parameters
+    ----------
+    count : int
+        At least 1.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Notes
+    -----
+    The projection keeps the largest entries, of equal ones the first; two sorts.
+    """
+
+    count: int
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+    is_set: ClassVar[bool] = True
+    is_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_positive_rank(self.count, "count")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The leading entries."""
+        return sets.Leading(self.count, ordered=False)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class Box(BoundedSet):
+    """The real points whose entries lie in [low, high].
+
+    Parameters
+    ----------
+    low, high : float
+        low <= high; they may be infinite, and then there is no `lmo`.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    low: float
+    high: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "entries"
+    is_set: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_box(self.low, self.high)
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """A clip."""
+        return sets.Box(self.low, self.high)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class Simplex(BoundedSet):
+    """The real points of entries of at least 0 that add up to `total`.
+
+    Parameters
+    ----------
+    total : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Notes
+    -----
+    The projection is exact: one sort, and no search (derived).
+    """
+
+    total: float = 1.0
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "entries"
+    is_set: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.total, "total")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The simplex."""
+        return sets.ProbabilitySimplex(self.total)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class L1(Operator):
+    """`weight` times the sum of the absolute values.
+
+    Parameters
+    ----------
+    weight : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Notes
+    -----
+    The prox is the soft threshold, step pre(weight / eps) in the geometry of a kernel.
+    """
+
+    weight: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.weight, "weight")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The weighted sum."""
+        return penalties.Sum(self.weight)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class L0(Operator):
+    """`weight` times the number of entries that are not 0. Not convex.
+
+    Parameters
+    ----------
+    weight : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    weight: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+    is_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.weight, "weight")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The weighted count."""
+        return penalties.Count(self.weight, relative=False)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class ElasticNet(Operator):
+    """`linear` times the sum of the absolute values, and `square` / 2 times that of squares.
+
+    Parameters
+    ----------
+    linear, square : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    linear: float
+    square: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.linear, "linear")
+        check_non_negative(self.square, "square")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The sum and the squares."""
+        return penalties.Squares(self.linear, self.square)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class Huber(Operator):
+    """`weight` times x² / 2 for abs x <= delta, and delta (abs x - delta / 2) beyond.
+
+    Parameters
+    ----------
+    weight, delta : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    weight: float
+    delta: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.weight, "weight")
+        check_non_negative(self.delta, "delta")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The Huber function."""
+        return penalties.Huber(self.weight, self.delta)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class MCP(Operator):
+    """The minimax concave penalty, of slope max(weight - abs(x) / a, 0). Not convex.
+
+    Parameters
+    ----------
+    weight : float
+        At least 0.
+    a : float
+        Above 0; the prox of step t is that of a convex problem for t <= a.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    weight: float
+    a: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+    is_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.weight, "weight")
+        _check_above(self.a, 0.0)
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """A slope that falls from the start."""
+        return penalties.Concave(self.weight, 0.0, self.a * self.weight)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class SCAD(Operator):
+    """The penalty of slope `weight` up to it, then falling to 0 at a `weight`. Not convex.
+
+    Parameters
+    ----------
+    weight : float
+        At least 0.
+    a : float
+        Above 2.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    weight: float
+    a: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "magnitudes"
+    is_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.weight, "weight")
+        _check_above(self.a, 2.0)
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """A slope that falls later."""
+        return penalties.Concave(self.weight, self.weight, self.a * self.weight)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+def _check_box(low: float, high: float) -> None:
+    """Refuse an empty box."""
+    if not low <= high or low == math.inf or high == -math.inf:
+        msg = f"low must be at most high={high!r}, got {low!r}: the set is empty"
+        raise ValueError(msg)
+
+
+def _check_above(value: float, least: float) -> None:
+    if not least < value < math.inf:
+        msg = f"a must be a finite number above {least!r}, got {value!r}"
+        raise ValueError(msg)

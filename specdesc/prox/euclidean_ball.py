@@ -1,0 +1,119 @@
+"""The Euclidean ball in a geometry that is not Euclidean: one multiplier, many scalar equations.
+
+Outside of the ball the point x solves s_i = x_i + step pre(mu x_i) for all i, with the mu > 0 that
+gives it the norm `radius`; the scale eps drops out. x(mu) decreases, and N(mu) = 1 / norm(x(mu)) -
+1 / radius was found concave for every kernel here, so Newton from the left does not overshoot.
+Derived.
+"""
+
+from specdesc._array import eps
+from specdesc._typing import Array, Namespace
+from specdesc.backends import Backend
+from specdesc.preconditioners import kernels
+from specdesc.prox.profile import Phi
+from specdesc.prox.scalar import STEPS, affine_root
+
+#: Newton steps for the multiplier (at most 11 were seen), and for the points after the first one.
+OUTER, INNER = 14, 6
+
+
+def norm(s: Array, /, *, xp: Namespace) -> Array:
+    """Return the Euclidean norm along the last axis, kept as 1, safe at any scale."""
+    largest = xp.max(xp.abs(s), axis=-1, keepdims=True)
+    safe = xp.where(largest > 0, largest, xp.ones_like(largest))
+    return largest * xp.sqrt(xp.sum((s / safe) ** 2, axis=-1, keepdims=True))
+
+
+def project(s: Array, radius: float, phi: Phi, /, *, backend: Backend) -> Array:
+    """Return the point of the ball; the Euclidean one where the kernel does not reach the ball."""
+    xp = backend.xp
+    size = norm(s, xp=xp)
+    outside = size > radius
+    ones = xp.ones_like(size)
+    euclidean = xp.where(outside, s * (radius / xp.where(outside, size, ones)), s)
+    if radius == 0.0 or isinstance(phi.kernel, kernels.Quadratic) or s.shape[-1] == 1:
+        return euclidean
+    # The nearest that a bounded kernel comes to the origin. A point on its edge is not far away:
+    # a saturated step from the sphere lands there, and the way back is this one.
+    edge = xp.clip(s - phi.step * phi.kernel.limit, min=0.0) if bounded(phi) else 0.0 * s
+    reach = norm(edge, xp=xp)
+    unit = 64.0 * eps(xp, s.dtype)
+    edge = edge * (radius / xp.maximum(reach, radius + 0.0 * reach))
+    euclidean = xp.where(outside & (reach <= radius * (1.0 + unit)), edge, euclidean)
+    wanted = outside & (reach < radius * (1.0 - unit))
+    if backend.may_branch(s) and not bool(xp.any(wanted)):
+        return euclidean
+    # In units of the radius; where nothing is to be done, a problem that converges at once.
+    scaled = xp.where(wanted, s / radius, xp.full_like(s, s.shape[-1] ** -0.5))
+    phi = Phi(phi.kernel, 1.0, phi.step / radius + xp.zeros_like(size))
+    solve = _by_shift if phi.kernel.convexity == 0.0 else _by_multiplier
+    x = _inside(solve(scaled, phi, backend), xp)
+    return xp.where(wanted, x * radius, euclidean)
+
+
+def bounded(phi: Phi, /) -> bool:
+    """Say whether the kernel takes no step longer than phi.step."""
+    return phi.kernel.limit < float("inf")
+
+
+def _inside(x: Array, xp: Namespace) -> Array:
+    """Take away what rounding left beyond 1."""
+    size = norm(x, xp=xp)
+    return x / xp.where(size > 1.0, size, xp.ones_like(size))
+
+
+def _by_shift(s: Array, phi: Phi, backend: Backend) -> Array:
+    """Solve for the ideal sign: max(s - t, 0), whose norm is convex in t."""
+    xp = backend.xp
+    shift = xp.zeros_like(s[..., :1])
+    for _ in range(OUTER * 2):
+        x = xp.clip(s - shift, min=0.0)
+        size, sum_ = norm(x, xp=xp), xp.sum(x, axis=-1, keepdims=True)
+        safe = xp.where(sum_ > 0, sum_, xp.ones_like(sum_))
+        shift = shift + xp.clip(size - 1.0, min=0.0) * size / safe
+    return xp.clip(s - shift, min=0.0)
+
+
+def _by_multiplier(s: Array, phi: Phi, backend: Backend) -> Array:
+    """Solve for mu by Newton, and for x(mu) from the point before."""
+    xp, unit = backend.xp, eps(backend.xp, s.dtype)
+    least = xp.clip(norm(s, xp=xp) - 1.0, min=0.0) / phi.step
+    mu, x = least, None
+    first = STEPS["double" if unit < 1e-10 else "single"]
+    for i in range(OUTER):
+        x = _point(s, mu, phi, x, INNER if i else first, backend)
+        size = norm(x, xp=xp)
+        slope = phi.kernel.slope(mu * x, xp=xp)
+        fall = x * phi.step * slope / (1.0 + phi.step * mu * slope)
+        rise = xp.sum(x * fall, axis=-1, keepdims=True)
+        # N = 1 / size - 1 and N' = rise / size³.
+        new = mu + (size - 1.0) * size * size / xp.where(rise > 0, rise, xp.ones_like(rise))
+        if backend.may_branch(s) and bool(xp.all(xp.abs(size - 1.0) <= 4 * unit)):
+            break
+        mu = xp.maximum(xp.where(rise > 0, new, mu), least)
+    return _point(s, mu, phi, x, INNER, backend)
+
+
+def _point(
+    s: Array, mu: Array, phi: Phi, start: Array | None, steps: int, backend: Backend
+) -> Array:
+    """Return x(mu): the prox of a square of weight mu."""
+    xp, kernel = backend.xp, phi.kernel
+    if isinstance(kernel, kernels.Kappa) and kernel.kappa == 1:
+        return _soft_sign_point(s, mu, phi.step, xp)
+    low = s / (1.0 + phi.step * mu)
+    if isinstance(kernel, kernels.Clip):
+        return xp.where(mu * low <= 1.0, low, s - phi.step)
+    if kernel.limit < float("inf"):
+        low = xp.maximum(low, xp.clip(s - phi.step * kernel.limit, min=0.0))
+    begin = None if start is None else xp.maximum(low, xp.minimum(start, s))
+    return affine_root(s, phi, 0.0, mu, low=low, high=s, backend=backend, steps=steps, start=begin)
+
+
+def _soft_sign_point(s: Array, mu: Array, step: Array, xp: Namespace) -> Array:
+    """Return the root of mu x² + (1 + step mu - mu s) x - s without cancellation."""
+    q = 1.0 + step * mu - mu * s
+    root = xp.sqrt(q * q + 4.0 * mu * s)
+    safe = xp.where(mu > 0, mu, xp.ones_like(mu))
+    stable = xp.where(q >= 0, q + root, xp.ones_like(root))
+    return xp.where(q >= 0, 2.0 * s / stable, (root - q) / (2.0 * safe))

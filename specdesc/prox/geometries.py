@@ -1,0 +1,96 @@
+"""Which function has a prox in which geometry, and how it is computed."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from specdesc._core.parts import GEOMETRIES, Geometry
+
+if TYPE_CHECKING:
+    from specdesc.prox.operator import Operator
+
+#: What a function depends on: singular values, abs of entries, entries, or the Frobenius norm.
+Frame = Literal["singular values", "magnitudes", "entries", "norm"]
+
+How = Literal["magnitudes", "Euclidean projection", "bisection"]
+
+#: The axes of one group.
+AXES: dict[Geometry, tuple[int, ...]] = {
+    "elementwise": (),
+    "rows": (-1,),
+    "columns": (-2,),
+    "global": (-2, -1),
+}
+
+_NATIVE: dict[Frame, tuple[Geometry, ...]] = {
+    "singular values": ("spectral",),
+    "magnitudes": ("elementwise",),
+    "entries": ("elementwise",),
+    "norm": GEOMETRIES,
+}
+
+
+class Combination(NamedTuple):
+    """One line of the table.
+
+    Attributes
+    ----------
+    function, geometry : str
+        Names.
+    how : str or None
+        ``"magnitudes"``: the prox of a function of numbers, lifted. ``"Euclidean projection"``:
+        the same for every kernel. ``"bisection"``: the Euclidean prox with a step that solves one
+        equation. None: not there.
+    any_kernel : bool
+        The result does not depend on the kernel, so that polynomials have it, too.
+    """
+
+    function: str
+    geometry: Geometry
+    how: How | None
+    any_kernel: bool
+
+
+def how(g: "Operator", geometry: Geometry, /) -> How | None:
+    """Say how a prox in a geometry is computed, None where there is none.
+
+    In its own frame a function of magnitudes reduces to numbers (von Neumann's inequality for
+    singular values). Isotropic phi, of the whole or of groups over which g is a sum, projects like
+    Euclid, and has the Euclidean prox with another step for convex g (derived).
+    """
+    if geometry in _NATIVE[g.frame]:
+        return "magnitudes"
+    isotropic = geometry == "global" or (
+        g.profile.separable and g.frame != "singular values" and geometry != "spectral"
+    )
+    if not isotropic:
+        return None
+    if g.is_set:
+        return "Euclidean projection"
+    return "bisection" if g.is_convex else None
+
+
+def needs_kernel(g: "Operator", geometry: Geometry, /) -> bool:
+    """Say whether the result depends on the kernel; an isotropic projection never does."""
+    return bool(g.profile.depends_on_kernel) and not (g.is_set and geometry == "global")
+
+
+def find(g: "Operator", geometry: Geometry, /) -> How:
+    """Return how, or raise `NotImplementedError` with what there is."""
+    found = how(g, geometry)
+    if found is None:
+        there = ", ".join(each for each in GEOMETRIES if how(g, each) is not None)
+        msg = (
+            f"{type(g).__name__} has no prox in the geometry {geometry!r}; it has one in: {there}. "
+            "specdesc.prox.combinations() lists all"
+        )
+        raise NotImplementedError(msg)
+    return found
+
+
+def rows(functions: "Iterator[Operator]", /) -> Iterator[Combination]:
+    """Return the lines of the table."""
+    for g in functions:
+        for geometry in GEOMETRIES:
+            found = how(g, geometry)
+            free = found is not None and not needs_kernel(g, geometry)
+            yield Combination(type(g).__name__, geometry, found, free)

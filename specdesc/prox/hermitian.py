@@ -1,0 +1,114 @@
+"""The cone of positive semi-definite matrices."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from specdesc._array import working
+from specdesc._core import parts
+from specdesc._core.linalg import adjoint, balance, restore
+from specdesc._core.parts import Parts
+from specdesc._typing import Array
+from specdesc.backends import Backend
+from specdesc.preconditioners import Preconditioner
+from specdesc.prox import geometries, sets
+from specdesc.prox.operator import Operator
+
+
+@dataclass(frozen=True)
+class PSD(Operator):
+    """The Hermitian positive semi-definite matrices.
+
+    Notes
+    -----
+    The projection clips the eigenvalues of the Hermitian part at 0, by one `eigh`. For a Hermitian
+    `y` it is nearest in every unitarily invariant geometry. For another `y` this holds for the
+    Frobenius norm alone, and the spectral `anisotropic_prox` says so by status 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.PSD().prox(np.diag([3.0, -1.0]))
+    array([[3., 0.],
+           [0., 0.]])
+    """
+
+    is_set: ClassVar[bool] = True
+
+    @property
+    def profile(self) -> Any:
+        """A clip of eigenvalues."""
+        return sets.Box(0.0, float("inf"))
+
+    def violation(self, x: Array, /) -> Array:
+        """Return the larger of the most negative eigenvalue and the norm of the skew part."""
+        backend, matrix = self._enter(x)
+        with backend.guard(x):
+            if 0 in matrix.shape:
+                return super().violation(x)
+            taken = _eigenvalues(matrix, backend)
+            return parts.number(_violation(taken, backend), taken, backend=backend)
+
+    def _check(self, x: Array) -> None:
+        if x.shape[-1] != x.shape[-2]:
+            msg = f"x must have square matrices for PSD, got shape {tuple(x.shape)}"
+            raise ValueError(msg)
+
+    def _take_apart(self, x: Array, backend: Backend) -> "_Eigenvalues":
+        return _eigenvalues(x, backend)
+
+    def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
+        scale = backend.xp.max(backend.xp.abs(taken.magnitudes), axis=-1)
+        return _violation(taken, backend) <= slack * scale
+
+    def _anisotropic(
+        self,
+        x: Array,
+        step: Array,
+        preconditioner: Preconditioner,
+        how: geometries.How,
+        backend: Backend,
+    ) -> tuple[Array, Array]:
+        point, status = super()._anisotropic(x, step, preconditioner, how, backend)
+        if how == "Euclidean projection":
+            return point, status
+        xp = backend.xp
+        taken = _eigenvalues(x, backend)
+        largest = xp.max(xp.abs(taken.magnitudes), axis=-1)
+        skew = taken.skew > parts.slack(x, xp=xp) * largest
+        return point, xp.where(skew & (status == 0), status + 1, status)
+
+
+@dataclass(frozen=True)
+class _Eigenvalues:
+    """A stack of square matrices with the eigenvalues of their Hermitian parts."""
+
+    matrix: Array
+    finite: Array
+    magnitudes: Array  # eigenvalues, with their signs
+    vectors: Array
+    skew: Array  # (...,): the Frobenius norm of the rest
+    backend: Backend
+
+    def rebuild(self, magnitudes: Array, /) -> Array:
+        """Return the Hermitian matrices with other eigenvalues."""
+        xp = self.backend.xp
+        scaled = self.vectors * xp.astype(magnitudes, self.vectors.dtype)[..., None, :]
+        y = xp.matmul(scaled, adjoint(self.vectors, xp=xp))
+        y = xp.astype(0.5 * (y + adjoint(y, xp=xp)), self.matrix.dtype, copy=False)
+        return restore(y, self.finite, backend=self.backend)
+
+
+def _eigenvalues(x: Array, backend: Backend) -> _Eigenvalues:
+    xp = backend.xp
+    balanced = balance(working(xp, x), backend=backend)
+    turned = adjoint(balanced.matrix, xp=xp)
+    values, vectors = xp.linalg.eigh(0.5 * (balanced.matrix + turned))
+    scale = balanced.scale[..., 0]
+    skew = parts.norm(0.5 * (balanced.matrix - turned), (-2, -1), xp=xp)[..., 0] * scale
+    return _Eigenvalues(x, balanced.finite, values * scale, vectors, skew[..., 0], backend)
+
+
+def _violation(taken: Any, backend: Backend) -> Array:
+    xp = backend.xp
+    return xp.maximum(xp.clip(-xp.min(taken.magnitudes, axis=-1), min=0.0), taken.skew)

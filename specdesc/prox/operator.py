@@ -1,0 +1,377 @@
+"""What the functions and sets of this package share: from matrices to magnitudes and back."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, overload, runtime_checkable
+
+from specdesc._array import check_per_matrix, enter, is_complex, real_dtype, working
+from specdesc._core import parts
+from specdesc._core.linalg import all_finite, restore, zeros
+from specdesc._core.parts import Geometry, Parts
+from specdesc._typing import Array
+from specdesc.backends import Backend
+from specdesc.preconditioners import Preconditioner
+from specdesc.preconditioners.kernels import Quadratic
+from specdesc.prox import blocks, geometries, isotropic, real
+from specdesc.prox.geometries import Frame
+from specdesc.prox.profile import Bounded, Penalty, Phi, SetProfile
+
+#: Which axes of an array are one point.
+Axes = tuple[Literal[-2], Literal[-1]] | tuple[Literal[-1]]
+
+#: The geometry in which the prox of each kind is the Euclidean one.
+_OWN: dict[Frame, Geometry] = {
+    "singular values": "spectral",
+    "magnitudes": "elementwise",
+    "entries": "elementwise",
+    "norm": "global",
+}
+
+
+class Function(Protocol):
+    """What a rule or a step expects of a function or a set."""
+
+    @property
+    def is_convex(self) -> bool:
+        """Whether the function is convex."""
+        ...
+
+    def value(self, x: Array, /) -> Array:
+        """Return the value at each matrix of the stack."""
+        ...
+
+    def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
+        """Return the proximal point of `y`."""
+        ...
+
+
+@runtime_checkable
+class WarmStarted(Function, Protocol):
+    """A function whose prox is cheaper for a matrix that has moved little."""
+
+    def initial_start(self, x: Array, /) -> Array:
+        """Return a first block for matrices like `x`."""
+        ...
+
+    def prox_from(
+        self, y: Array, step: float | Array, start: Array, /, *, tol: float
+    ) -> tuple[Array, Array]:
+        """Return the proximal point within `tol`, and the block for the next call."""
+        ...
+
+
+class AnisotropicProx(NamedTuple):
+    """The full output of `anisotropic_prox`.
+
+    Attributes
+    ----------
+    point : array
+        The proximal point.
+    status : array of int32
+        Of the batch shape. 0: optimal. 1: no point of the set lies within the reach of the kernel,
+        and `point` is the Euclidean projection. 2: the input has a NaN or an inf.
+    """
+
+    point: Array
+    status: Array
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A function or a set that depends on the magnitudes of a matrix in one frame."""
+
+    is_convex: ClassVar[bool] = True
+    is_set: ClassVar[bool] = False
+    frame: ClassVar[Frame] = "singular values"
+
+    @property
+    def profile(self) -> Any:
+        """The function of the magnitudes."""
+        raise NotImplementedError
+
+    # --- public ----------------------------------------------------------------------------------
+
+    def value(self, x: Array, /) -> Array:
+        """Return the value of every point, of the batch shape; 0 or inf for a set."""
+        backend, matrix = self._enter(x)
+        xp = backend.xp
+        with backend.guard(x):
+            if 0 in matrix.shape:
+                return _none(matrix, backend)
+            taken = self._take_apart(matrix, backend)
+            slack = parts.slack(matrix, xp=xp)
+            if self.is_set:
+                none = _none(matrix, backend)
+                inside = self._inside(taken, slack, backend)
+                value = xp.where(inside, none, xp.full_like(none, float("inf")))
+            else:
+                penalty: Penalty = self.profile
+                value = penalty.value(taken.magnitudes, slack, xp=xp)
+            return parts.number(value, taken, backend=backend)
+
+    def violation(self, x: Array, /) -> Array:
+        """Return how far every point is from meeting the constraints, in the units of `x`.
+
+        0 inside, of the batch shape; 0 everywhere for a function that is no set.
+        """
+        backend, matrix = self._enter(x)
+        with backend.guard(x):
+            if 0 in matrix.shape or not self.is_set:
+                none = _none(matrix, backend)
+                finite = all_finite(matrix, xp=backend.xp)[..., 0, 0]
+                return restore(none, finite, backend=backend)
+            taken = self._take_apart(matrix, backend)
+            profile: SetProfile = self.profile
+            violation = profile.violation(taken.magnitudes, xp=backend.xp)
+            return parts.number(violation, taken, backend=backend)
+
+    def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
+        """Return argmin over x of value(x) + ||x - y||² / (2 step); for a set the projection."""
+        backend, matrix = self._enter(y, "y")
+        with backend.guard(y):
+            size = step_of(step, matrix, backend)
+            if 0 in matrix.shape:
+                return zeros(y.shape, y, backend=backend)
+            taken = self._take_apart(matrix, backend)
+            point = self._in_frame(taken, Phi(Quadratic(), 1.0, size), backend)
+            return backend.xp.reshape(point, y.shape)
+
+    @overload
+    def anisotropic_prox(
+        self,
+        y: Array,
+        step: float | Array,
+        preconditioner: Preconditioner,
+        /,
+        *,
+        full_output: Literal[False] = ...,
+    ) -> Array: ...
+    @overload
+    def anisotropic_prox(
+        self,
+        y: Array,
+        step: float | Array,
+        preconditioner: Preconditioner,
+        /,
+        *,
+        full_output: Literal[True],
+    ) -> AnisotropicProx: ...
+    def anisotropic_prox(
+        self,
+        y: Array,
+        step: float | Array,
+        preconditioner: Preconditioner,
+        /,
+        *,
+        full_output: bool = False,
+    ) -> Array | AnisotropicProx:
+        """Return argmin over x of value(x) + step phi((x - y) / step).
+
+        Parameters
+        ----------
+        y : array
+            The point.
+        step : float or array of the batch shape
+            At least 0.
+        preconditioner : Preconditioner
+            Its phi; `normalize` does not matter here.
+        full_output : bool
+            Return an `AnisotropicProx` instead of the point alone.
+
+        Returns
+        -------
+        array or AnisotropicProx
+            Like `y`.
+
+        Raises
+        ------
+        NotImplementedError
+            This function has no such prox in this geometry, or its prox depends on the kernel and
+            the preconditioner is a polynomial.
+
+        Notes
+        -----
+        `combinations()` lists what exists, and how it is computed. A bounded kernel reaches no
+        farther than `step`; where no point of a set is within reach, the result is the Euclidean
+        projection. Of several solutions the one of the smallest magnitude is returned.
+        """
+        how = geometries.find(self, preconditioner.geometry)
+        backend, matrix = self._enter(y, "y")
+        with backend.guard(y):
+            size = step_of(step, matrix, backend)
+            if 0 in matrix.shape:
+                point = zeros(y.shape, y, backend=backend)
+                status = backend.xp.astype(_none(matrix, backend), backend.xp.int32)
+            else:
+                point, status = self._anisotropic(matrix, size, preconditioner, how, backend)
+                point = backend.xp.reshape(point, y.shape)
+            return AnisotropicProx(point, status) if full_output else point
+
+    # --- from matrices to magnitudes -------------------------------------------------------------
+
+    @property
+    def _axes(self) -> Axes:
+        return (-2, -1)
+
+    def _enter(self, x: Array, name: str = "x") -> tuple[Backend, Array]:
+        """Check a point and return it as a stack of matrices: a vector is a matrix of one row."""
+        vectors = self._axes == (-1,)
+        backend = enter(f"prox.{type(self).__name__}", x, names=(name,), ndim=1 if vectors else 2)
+        if self.frame == "entries" and is_complex(backend.xp, x.dtype):
+            msg = f"{name} must be real for {type(self).__name__}, got {x.dtype}"
+            raise TypeError(msg)
+        matrix = x[..., None, :] if vectors else x
+        self._check(matrix)
+        return backend, matrix
+
+    def _check(self, x: Array) -> None:
+        """Raise `ValueError` if the set has no such matrices."""
+        return
+
+    def _take_apart(self, x: Array, backend: Backend) -> Parts:
+        if self.frame == "entries":
+            return real.entries(x, backend)
+        return parts.take_apart(x, _OWN[self.frame], backend=backend)
+
+    def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
+        profile: SetProfile = self.profile
+        s, xp = taken.magnitudes, backend.xp
+        return profile.violation(s, xp=xp) <= slack * profile.scale(s, xp=xp)
+
+    def _in_frame(self, taken: Parts, phi: Phi, backend: Backend) -> Array:
+        """Return the prox in the frame of the function itself."""
+        return self._finish(taken, self._magnitudes(taken.magnitudes, phi, backend), backend)
+
+    def _magnitudes(self, s: Array, phi: Phi, backend: Backend) -> Array:
+        """Return the prox of the profile; a step of 0 leaves a function where it is."""
+        xp = backend.xp
+        if self.is_set and not self.profile.depends_on_kernel:
+            return self.profile.prox(s, phi, backend=backend)
+        moves = phi.step > 0
+        phi = phi._replace(step=xp.where(moves, phi.step, xp.ones_like(phi.step)))
+
+        def prox(part: Array) -> Array:
+            return self.profile.prox(part, phi, backend=backend)
+
+        # Steps per matrix belong to their rows; one step fits every piece.
+        piecewise = self.profile.separable and phi.step.ndim == 0
+        moved = blocks.elementwise(prox, s, backend=backend) if piecewise else prox(s)
+        if self.is_set or (backend.may_branch(s) and bool(xp.all(moves))):
+            return moved
+        return xp.where(moves, moved, s)
+
+    def _finish(self, taken: Parts, s: Array, backend: Backend) -> Array:
+        """Rebuild; a point of the set comes back bit for bit."""
+        point = taken.rebuild(s)
+        if not self.is_set:
+            return point
+        inside = self._inside(taken, parts.slack(taken.matrix, xp=backend.xp), backend)
+        kept = backend.xp.where(inside[..., None, None], taken.matrix, point)
+        return restore(kept, taken.finite, backend=backend)
+
+    # --- other geometries ------------------------------------------------------------------------
+
+    def _anisotropic(
+        self,
+        x: Array,
+        step: Array,
+        preconditioner: Preconditioner,
+        how: geometries.How,
+        backend: Backend,
+    ) -> tuple[Array, Array]:
+        xp, reach = backend.xp, preconditioner.reach
+        needed = geometries.needs_kernel(self, preconditioner.geometry)
+        kernel = preconditioner.kernel if needed else Quadratic()
+        phi = Phi(kernel, preconditioner.eps, step)
+        own = self._take_apart(x, backend)
+        if how == "bisection":
+            s = isotropic.solve(self.profile, own, preconditioner, step, backend)
+            return own.rebuild(s), _status(own, None, backend)
+        if how == "Euclidean projection":
+            point = self._in_frame(own, phi, backend)
+            moved = parts.norm(
+                working(xp, point) - working(xp, x),
+                geometries.AXES[preconditioner.geometry],
+                xp=xp,
+            )
+            longest = xp.max(xp.max(moved, axis=-1), axis=-1, keepdims=True)
+            return point, _status(own, longest, backend, step, reach)
+        taken = own
+        if self.frame == "norm":
+            enter(f"preconditioners[{preconditioner.geometry}]", x)
+            taken = parts.take_apart(x, preconditioner.geometry, backend=backend)
+        s = self._magnitudes(taken.magnitudes, phi, backend)
+        point = taken.rebuild(s)
+        if not self.is_set:
+            return point, _status(own, None, backend)
+        longest = xp.max(xp.abs(taken.magnitudes - s), axis=-1, keepdims=True)
+        inside = self._inside(own, parts.slack(x, xp=xp), backend)
+        point = xp.where(inside[..., None, None], x, point)
+        longest = xp.where(inside[..., None], xp.zeros_like(longest), longest)
+        point = restore(point, taken.finite, backend=backend)
+        return point, _status(own, longest, backend, step, reach)
+
+
+class BoundedSet(Operator):
+    """A bounded set has a linear minimisation oracle."""
+
+    def lmo(self, g: Array, /) -> Array:
+        """Return a point of the set that minimises <g, x> = Re sum conj(g) x."""
+        backend, matrix = self._enter(g, "x")
+        xp = backend.xp
+        with backend.guard(g):
+            if 0 in matrix.shape:
+                return zeros(g.shape, g, backend=backend)
+            taken = self._take_apart(matrix, backend)
+            profile: Bounded = self.profile
+            slack = parts.slack(matrix, xp=xp) / 8.0
+            s = taken.magnitudes
+            if self.frame == "entries":
+                point = taken.rebuild(profile.support(-s, slack, xp=xp))
+            else:
+                point = -taken.rebuild(profile.support(s, slack, xp=xp))
+            return xp.reshape(point, g.shape)
+
+
+def _none(x: Array, backend: Backend) -> Array:
+    """Return 0 for every matrix."""
+    return zeros(tuple(x.shape[:-2]), working(backend.xp, x), backend=backend, real=True)
+
+
+def _status(
+    taken: Parts,
+    longest: Array | None,
+    backend: Backend,
+    step: Array | None = None,
+    reach: float = float("inf"),
+) -> Array:
+    """Return 0, 1 where a displacement is longer than the reach, 2 where there is a NaN."""
+    xp = backend.xp
+    finite = taken.finite[..., 0, 0]
+    zero = xp.astype(finite, xp.int32) * 0
+    status = xp.where(finite, zero, zero + 2)
+    if longest is None or step is None or reach == float("inf"):
+        return status
+    room = 1.0 + parts.slack(taken.matrix, xp=xp)
+    largest = xp.max(taken.magnitudes, axis=-1, keepdims=True)
+    rounding = parts.slack(taken.matrix, xp=xp) * largest
+    far = (longest > step * (reach * room) + rounding)[..., 0]
+    return xp.where(far & finite, zero + 1, status)
+
+
+def step_of(step: float | Array, x: Array, backend: Backend) -> Array:
+    """Check a step and return it as an array: 0-d, or (..., 1) next to magnitudes."""
+    xp = backend.xp
+    real_ = real_dtype(xp, working(xp, x).dtype)
+    if isinstance(step, (int, float)):
+        check_non_negative(step, "step")
+        return xp.asarray(float(step), dtype=real_, device=backend.device(x))
+    check_per_matrix(backend, step, x, "step")
+    size = xp.astype(step, real_, copy=False)
+    return size if size.ndim == 0 else size[..., None]
+
+
+def check_non_negative(value: float, name: str) -> None:
+    """Raise `ValueError` unless a parameter is a finite number of at least 0."""
+    if not 0.0 <= value < float("inf"):
+        msg = f"{name} must be a finite number of at least 0, got {value!r}"
+        raise ValueError(msg)

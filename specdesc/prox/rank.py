@@ -1,0 +1,59 @@
+"""The matrices of bounded rank, with a projection that may start from an earlier one."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from specdesc._array import check_positive_rank, check_rank, enter
+from specdesc._typing import Array
+from specdesc.prox import sets
+from specdesc.prox.operator import Operator
+from specdesc.truncate import initial_start, truncated_svd
+
+
+@dataclass(frozen=True)
+class Rank(Operator):
+    """The matrices of rank at most `rank`. Not convex.
+
+    Parameters
+    ----------
+    rank : int
+        At least 1, and at most min(m, n) of the matrices that it meets.
+
+    Notes
+    -----
+    The projection keeps the leading singular triplets (Eckart and Young); where singular values
+    tie at the cut it is one of several. `prox` takes one dense SVD. `prox_from` starts from the
+    block of an earlier call and costs O(m n rank).
+    """
+
+    rank: int
+    is_set: ClassVar[bool] = True
+    is_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_positive_rank(self.rank)
+
+    @property
+    def profile(self) -> Any:
+        """The leading values."""
+        return sets.Leading(self.rank, ordered=True)
+
+    def _check(self, x: Array) -> None:
+        check_rank(self.rank, x)
+
+    def initial_start(self, x: Array, /) -> Array:
+        """Return the first block for `prox_from`, of fixed shape."""
+        return initial_start(x, self.rank)
+
+    def prox_from(
+        self, y: Array, step: float | Array, start: Array, /, *, tol: float
+    ) -> tuple[Array, Array]:
+        """Return a matrix of this rank near `y`, and the block for the next call.
+
+        The kept singular values miss at most `tol` of the sum of the leading ones of `y`, in the
+        sense of `truncated_svd`.
+        """
+        backend = enter("prox.Rank", y)
+        full = truncated_svd(y, self.rank, tol=tol, start=start, full_output=True)
+        scaled = full.U * backend.xp.astype(full.S, full.U.dtype)[..., None, :]
+        return backend.xp.matmul(scaled, full.Vh), full.start

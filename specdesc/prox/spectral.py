@@ -1,0 +1,260 @@
+"""Functions and sets of singular values."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from specdesc._array import check_positive_rank
+from specdesc._core import parts
+from specdesc._typing import Array
+from specdesc.clip import clip
+from specdesc.prox import penalties, sets
+from specdesc.prox.operator import BoundedSet, Operator, check_non_negative, step_of
+
+
+@dataclass(frozen=True)
+class SpectralBall(BoundedSet):
+    """The matrices of spectral norm at most `radius`.
+
+    Parameters
+    ----------
+    radius : float
+        At least 0.
+
+    Notes
+    -----
+    The projection is min(s, radius) on the singular values, the same in every spectral geometry.
+    `prox` is that of `spectral_clip` where code may look at values, and takes one SVD elsewhere,
+    where polynomials could not keep what is said of a set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.SpectralBall(2.0).prox(np.diag([3.0, 1.0]))
+    array([[2., 0.],
+           [0., 1.]])
+    """
+
+    radius: float
+    is_set: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.radius, "radius")
+
+    @property
+    def profile(self) -> Any:
+        """A clip."""
+        return sets.Interval(0.0, self.radius)
+
+    def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
+        """Return the projection of `y`; `step` does not matter."""
+        backend, matrix = self._enter(y, "y")
+        if 0 in y.shape or not backend.may_branch(y):
+            return super().prox(y, step)
+        step_of(step, matrix, backend)
+        with backend.guard(y):
+            return clip(y, self.radius, parts.slack(y, xp=backend.xp), backend=backend)
+
+
+@dataclass(frozen=True)
+class SpectralInterval(BoundedSet):
+    """The matrices whose singular values all lie in [low, high]; not convex for low > 0.
+
+    Parameters
+    ----------
+    low, high : float
+        0 <= low <= high.
+    """
+
+    low: float
+    high: float
+    is_set: ClassVar[bool] = True
+    is_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.low, "low")
+        check_non_negative(self.high, "high")
+        if self.low > self.high:
+            msg = f"low must be at most high={self.high!r}, got {self.low!r}: the set is empty"
+            raise ValueError(msg)
+
+    @property
+    def profile(self) -> Any:
+        """A clip."""
+        return sets.Interval(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Stiefel(BoundedSet):
+    """The matrices with orthonormal columns, or rows if there are fewer rows. Not convex.
+
+    The projection is the polar factor U Vᴴ, an isometry also for a matrix that has no full rank,
+    in which case it is one of several.
+    """
+
+    is_set: ClassVar[bool] = True
+    is_convex: ClassVar[bool] = False
+
+    @property
+    def profile(self) -> Any:
+        """All singular values are 1."""
+        return sets.Interval(1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class NuclearBall(BoundedSet):
+    """The matrices whose singular values add up to at most `radius`.
+
+    Parameters
+    ----------
+    radius : float
+        At least 0.
+
+    Notes
+    -----
+    The projection subtracts one shift from all singular values, found by one sum over them.
+    """
+
+    radius: float
+    is_set: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.radius, "radius")
+
+    @property
+    def profile(self) -> Any:
+        """The ball of the sum."""
+        return sets.SumBall(self.radius)
+
+
+@dataclass(frozen=True)
+class KyFanBall(BoundedSet):
+    """{spectral norm <= radius, nuclear norm <= k radius}: the ball of `norms.KyFanDual(k)`.
+
+    The set that truncated descent with weight decay lives in: its extreme points are `radius` times
+    the partial isometries of rank k. More than min(m, n) for k is the spectral ball.
+
+    Parameters
+    ----------
+    k : int
+        At least 1.
+    radius : float
+        At least 0.
+
+    Notes
+    -----
+    The projection is clip(s - shift, 0, radius) with an exact shift: no iteration, but a table of
+    2 k by k numbers for k singular values.
+    """
+
+    k: int
+    radius: float
+    is_set: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_positive_rank(self.k, "k")
+        check_non_negative(self.radius, "radius")
+
+    @property
+    def profile(self) -> Any:
+        """The ball of the sum, cut."""
+        return sets.CappedSumBall(self.k, self.radius)
+
+
+@dataclass(frozen=True)
+class Nuclear(Operator):
+    """`weight` times the nuclear norm, the sum of the singular values.
+
+    Parameters
+    ----------
+    weight : float
+        At least 0.
+
+    Notes
+    -----
+    The prox shrinks every singular value by `weight` times the step, to no less than 0; one SVD.
+    In a geometry of a kernel the threshold is step pre(weight / eps).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Nuclear(1.0).prox(np.diag([3.0, 1.0]), 2.0)
+    array([[1., 0.],
+           [0., 0.]])
+    """
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.weight, "weight")
+
+    @property
+    def profile(self) -> Any:
+        """The weighted sum."""
+        return penalties.Sum(self.weight)
+
+
+@dataclass(frozen=True)
+class RankPenalty(Operator):
+    """`weight` times the rank. Not convex.
+
+    Parameters
+    ----------
+    weight : float
+        At least 0.
+
+    Notes
+    -----
+    `value` counts the singular values above 8 max(m, n) eps s_1. The prox keeps those that cost
+    more to remove than `weight`.
+    """
+
+    weight: float
+    is_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.weight, "weight")
+
+    @property
+    def profile(self) -> Any:
+        """The weighted count."""
+        return penalties.Count(self.weight, relative=True)
+
+
+@dataclass(frozen=True)
+class Spectral(Operator):
+    """A function of magnitudes, such as `MCP`, of the singular values instead of the entries.
+
+    Parameters
+    ----------
+    g : L1, Ridge, ElasticNet, MCP, SCAD or Huber
+        What it says of the entries, this says of the singular values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Spectral(prox.Huber(1.0, 2.0)).value(np.diag([3.0, 1.0]))
+    np.float64(4.5)
+    """
+
+    g: Operator
+
+    def __post_init__(self) -> None:
+        if self.g.is_set or self.g.frame not in ("magnitudes", "norm"):
+            msg = f"g must be a penalty on magnitudes, got {type(self.g).__name__}"
+            raise ValueError(msg)
+        if isinstance(self.g.profile, penalties.Count):
+            msg = "g must not be L0: RankPenalty counts singular values above rounding"
+            raise ValueError(msg)
+
+    @property
+    def is_convex(self) -> bool:  # type: ignore[override]
+        """Whether g is."""
+        return self.g.is_convex
+
+    @property
+    def profile(self) -> Any:
+        """That of g."""
+        return self.g.profile

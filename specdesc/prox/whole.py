@@ -1,0 +1,102 @@
+"""Functions and sets that see the Frobenius norm alone: they have a prox in every geometry."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from specdesc.prox import penalties, sets
+from specdesc.prox.entrywise import check_axes
+from specdesc.prox.geometries import Frame
+from specdesc.prox.operator import Axes, BoundedSet, Operator, check_non_negative
+
+
+@dataclass(frozen=True)
+class Zero(Operator):
+    """The function 0: no constraint.
+
+    Parameters
+    ----------
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "norm"
+
+    def __post_init__(self) -> None:
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """Nothing."""
+        return penalties.Nothing()
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class FrobeniusBall(BoundedSet):
+    """The points of Euclidean norm at most `radius`.
+
+    Parameters
+    ----------
+    radius : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Notes
+    -----
+    The Euclidean and the isotropic projection scale. In the other geometries every magnitude solves
+    s = x + step pre(mu x), with one multiplier mu that gives x the norm `radius` (derived): closed
+    for given mu for the soft sign and hard clipping, and by the scalar solver otherwise.
+    """
+
+    radius: float
+    axes: Axes = (-2, -1)
+    is_set: ClassVar[bool] = True
+    frame: ClassVar[Frame] = "norm"
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.radius, "radius")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The Euclidean ball."""
+        return sets.EuclideanBall(self.radius)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
+
+
+@dataclass(frozen=True)
+class Ridge(Operator):
+    """weight / 2 times the squared Frobenius norm: implicit weight decay.
+
+    Parameters
+    ----------
+    weight : float
+        At least 0.
+    axes : tuple of int
+        ``(-1,)`` makes the last axis one point, instead of the last two.
+    """
+
+    weight: float
+    axes: Axes = (-2, -1)
+    frame: ClassVar[Frame] = "norm"
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.weight, "weight")
+        check_axes(self.axes)
+
+    @property
+    def profile(self) -> Any:
+        """The squares."""
+        return penalties.Squares(0.0, self.weight)
+
+    @property
+    def _axes(self) -> Axes:
+        return self.axes
