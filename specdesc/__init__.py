@@ -2,6 +2,7 @@
 
 from specdesc import backends, problems, prox, rules, schedules
 from specdesc._extras import MissingExtra
+from specdesc._operator import LinearOperator
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
 from specdesc.orthogonalize import Orthogonalization, Polar, orthogonalize, polar, spectral_map
@@ -16,6 +17,7 @@ from specdesc.truncate import (
 
 __all__ = [
     "History",
+    "LinearOperator",
     "MinimaxPolynomial",
     "MissingExtra",
     "Orthogonalization",

@@ -5,8 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import initial_start, truncated_spectral_step, truncated_svd
-from specdesc._core import subspace
+from specdesc import (
+    LinearOperator,
+    backends,
+    initial_start,
+    truncated_spectral_step,
+    truncated_svd,
+)
+from specdesc._core import krylov, linalg, subspace
 from specdesc._host import gaussian
 from tests import support
 from tests.support import EPS, Library, adjoint, assert_ratio, ky_fan, spectral_norm
@@ -125,12 +131,8 @@ def test_the_default_is_the_dense_truth(rank: int, library: Library, dtype: str)
 # --- certificates --------------------------------------------------------------------------------
 
 
-def check_certificates(rng: np.random.Generator, count: int, dtype: str) -> None:
-    """Run blocks of few passes on random matrices: the gap is a bound whatever the block found."""
-    from specdesc import backends
-    from specdesc._core import linalg
-
-    numpy_leaf = backends.load("numpy")
+def check_certificates(rng: np.random.Generator, count: int, dtype: str, leaf: Any) -> None:
+    """Run blocks of few passes on random matrices: the gap is a bound whatever they found."""
     m, n = (int(size) for size in rng.integers(4, 40, size=2))
     k = min(m, n)
     rank = int(rng.integers(1, k + 1))
@@ -138,16 +140,27 @@ def check_certificates(rng: np.random.Generator, count: int, dtype: str) -> None
     graded = [np.geomspace(1, 10.0 ** -rng.uniform(0, 6), k), rng.random(k), np.ones(k)]
     values = sorted(graded[int(rng.integers(3))], reverse=True)
     seeds = rng.integers(2**31, size=count)
-    x = np.stack([support.with_spectrum(values, (m, n), int(seed), dtype) for seed in seeds])
-    x = (x * 10.0 ** rng.uniform(-3, 3)).astype(dtype)
-    balanced = linalg.balance(x, backend=numpy_leaf)
-    scale = balanced.scale[..., 0, 0].astype("float64")
-    block = rng.standard_normal((count, n, width)).astype(dtype)
-    truth = ky_fan(x.astype("complex128"), rank)
+    host = np.stack([support.with_spectrum(values, (m, n), int(seed), dtype) for seed in seeds])
+    host = (host * 10.0 ** rng.uniform(-3, 3)).astype(dtype)
+    x = leaf.from_host(host, dtype=dtype)
+    products, energy = krylov.products_of(x, backend=leaf), linalg.energy(x, backend=leaf)
+    block = leaf.from_host(rng.standard_normal((count, n, width)), dtype=dtype)
+    truth = ky_fan(host.astype("complex128"), rank)
     passes = int(rng.integers(1, 4))
-    found = subspace.iterate(balanced.matrix, block, rank, passes, backend=numpy_leaf)
-    gap = subspace.certificate(balanced.matrix, found.s, rank, backend=numpy_leaf) * scale
-    missed = truth - found.s[..., :rank].astype("float64").sum(-1) * scale
+    if rng.random() < 0.5:
+        s = subspace.iterate(products, block, rank, passes, backend=leaf).triplets.s
+        captured = leaf.xp.sum(leaf.xp.astype(s, leaf.xp.float64) ** 2, axis=-1)
+    else:
+        space = krylov.begin(products, block, backend=leaf)
+        for _ in range(passes - 1):
+            if space.v.shape[-1] + width <= k:
+                y = products.backward(space.w[..., -width:])
+                space = krylov.extend(products, space, y, backend=leaf)
+        s = krylov.leading(space, width, backend=leaf).s
+        captured = krylov.captured(space, backend=leaf)
+    s = s[..., :rank]
+    gap = leaf.to_host(subspace.certificate(energy, captured, s, EPS[dtype], backend=leaf))
+    missed = truth - leaf.to_host(s).astype("float64").sum(-1)
     assert (gap >= missed).all(), (m, n, rank, width, passes, float((gap - missed).min()))
 
 
@@ -155,16 +168,18 @@ def check_certificates(rng: np.random.Generator, count: int, dtype: str) -> None
 def test_the_gap_is_never_below_the_truth(dtype: str) -> None:
     rng = np.random.default_rng(8)
     for _ in range(60):
-        check_certificates(rng, 10, dtype)
+        check_certificates(rng, 10, dtype, backends.load("numpy"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", support.FULL)
-@pytest.mark.parametrize("seed", range(10))
-def test_the_gap_is_never_below_the_truth_in_a_long_sweep(dtype: str, seed: int) -> None:
-    rng = np.random.default_rng(2000 + seed)
-    for _ in range(300):
-        check_certificates(rng, 10, dtype)
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_the_gap_is_never_below_the_truth_in_a_long_sweep(name: str, dtype: str) -> None:
+    """10,000 matrices for each library and dtype."""
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    rng = np.random.default_rng(2000)
+    for _ in range(1000):
+        check_certificates(rng, 10, dtype, backends.load(name))
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e20])
@@ -185,34 +200,42 @@ def test_value_gap_and_estimate_are_in_the_units_of_x(scale: float, library: Lib
 
 def test_the_estimate_falls_with_what_is_missed() -> None:
     """Not a bound, but of the right size where a spectrum decays."""
-    x = made("exponential")
+    x, leaf = made("exponential"), backends.load("numpy")
     truth = float(ky_fan(x, RANK))
-    from specdesc import backends
-
-    leaf = backends.load("numpy")
-    block = subspace.random_block(x, RANK + 10, 0, backend=leaf)
+    block = subspace.random_block(x.shape, RANK + 10, 0, x, backend=leaf)
+    products = krylov.products_of(x, backend=leaf)
     for passes in (1, 2, 3):
-        found = subspace.iterate(x, block, RANK, passes, backend=leaf)
-        missed = truth - found.s[:RANK].sum()
-        guess = subspace.estimate(found, RANK, backend=leaf)
-        assert guess <= 100 * max(missed, 1e-12)
-        assert guess >= 0
+        found = subspace.iterate(products, block, RANK, passes, backend=leaf)
+        value = found.triplets.s[:RANK].sum()
+        missed = truth - value
+        guess = subspace.extrapolate(*found.earlier, value, 0.0, xp=leaf.xp)
+        assert 0 <= guess <= 100 * max(missed, 1e-12)
 
 
 def test_more_passes_never_lower_the_value() -> None:
-    """R54: every half pass can only raise it."""
-    from specdesc import backends
-
+    """R54: every half pass of subspace iteration and every Krylov step can only raise it."""
     leaf = backends.load("numpy")
     for name in ("power law", "flat", "exponential"):
         x = made(name)
-        block = subspace.random_block(x, RANK + 4, 1, backend=leaf)
+        products = krylov.products_of(x, backend=leaf)
+        block = subspace.random_block(x.shape, RANK + 4, 1, x, backend=leaf)
         values = []
         for passes in (1, 2, 3, 4):
-            found = subspace.iterate(x, block, RANK, passes, backend=leaf)
-            before, last = found.earlier
-            values += [before, last, found.s[:RANK].sum()]
+            found = subspace.iterate(products, block, RANK, passes, backend=leaf)
+            values += [*found.earlier, found.triplets.s[:RANK].sum()]
         assert (np.diff(values) >= -1e-12).all()
+        space = krylov.begin(products, block, backend=leaf)
+        values = [krylov.ritz(space, RANK, backend=leaf).s.sum()]
+        for _ in range(4):
+            y = products.backward(space.w[:, -(RANK + 4) :])
+            if len(values) == 1:
+                values.append(krylov.half_pass(space, y, RANK, backend=leaf))
+            space = krylov.extend(products, space, y, backend=leaf)
+            values.append(krylov.ritz(space, RANK, backend=leaf).s.sum())
+        assert (np.diff(values) >= -1e-12).all()
+        cut = krylov.thicken(space, RANK + 4, RANK + 10, backend=leaf)
+        assert_ratio(adjoint(cut.v) @ cut.v - np.eye(cut.v.shape[1]), SHAPE[1], 2**-52)
+        assert krylov.ritz(cut, RANK, backend=leaf).s.sum() >= 0.99 * values[-1]
 
 
 # --- warm starts ---------------------------------------------------------------------------------
@@ -246,21 +269,48 @@ def test_initial_start_is_the_same_on_every_library_and_for_every_seed_another(
     assert (first != second).any()
 
 
-def test_a_warm_start_needs_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """R19: from the block of the last call, the value is better after one pass than cold."""
-    passes = []
-    original = subspace.iterate
+def counting(host: Any, energy: bool = True) -> tuple[LinearOperator, list[int]]:
+    """Return a matrix behind its products, and where it notes the widths of their blocks."""
+    widths: list[int] = []
 
-    def counted(x: Any, block: Any, rank: int, count: int, **options: Any) -> Any:
-        passes.append(count)
-        return original(x, block, rank, count, **options)
+    def times(matrix: Any, block: Any) -> Any:
+        widths.append(block.shape[-1])
+        return matrix @ block
 
-    monkeypatch.setattr(subspace, "iterate", counted)
+    known = np.asarray((np.abs(host) ** 2).sum()) if energy else None
+    return LinearOperator(
+        lambda block: times(host, block),
+        lambda block: times(adjoint(host), block),
+        host.shape,
+        host[:0],
+        known,
+    ), widths
+
+
+def test_a_warm_start_needs_fewer_products() -> None:
+    """R19: three products from the block of the last call."""
     x = made("power law")
-    cold = truncated_svd(x, RANK, tol=0.2, full_output=True)
-    warm = truncated_svd(x, RANK, tol=0.2, start=cold.start, full_output=True)
-    assert passes == [2, 1]
-    assert warm.value >= cold.value * (1 - 1e-12)
+    spent = []
+    start = None
+    for _ in range(3):
+        operator, widths = counting(x)
+        full = truncated_svd(operator, RANK, tol=1e-3, start=start, full_output=True)
+        start = full.start
+        spent.append(len(widths))
+        assert full.value >= (1 - 1e-3) * ky_fan(x, RANK)
+    assert spent[0] > 3
+    assert spent[1:] == [3, 3]
+
+
+def test_a_looser_tolerance_costs_less() -> None:
+    """R23."""
+    spent = []
+    for tol in (0.5, 1e-1, 1e-2, 1e-4):
+        operator, widths = counting(made("flat") + 0.1 * support.gaussian(*SHAPE) / 10)
+        truncated_svd(operator, RANK, tol=tol)
+        spent.append(sum(widths))
+    assert spent == sorted(spent)
+    assert spent[0] < spent[-1]
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 0.0])

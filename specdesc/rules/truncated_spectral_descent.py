@@ -71,7 +71,7 @@ class TruncatedSpectralDescent:
             found = truncated_svd(
                 grad, self.rank, tol=self.tol, start=state["start"], full_output=True
             )
-            kept = kept_pairs(found.S, grad, backend=backend)
+            kept = kept_pairs(found, backend=backend)
             step = xp.matmul(found.U * xp.astype(kept, found.U.dtype)[..., None, :], found.Vh)
             y = rule.move(x, size, step, self.weight_decay, backend=backend)
             return rule.finish(y, size, self.g, {**state, "start": found.start})
