@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from specdesc._array import eps
 from specdesc._core import krylov, subspace
-from specdesc._core.krylov import Products, Ritz, Space
+from specdesc._core.krylov import Half, Leading, Products, Ritz, Space
+from specdesc._core.linalg import widest
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
@@ -20,6 +21,9 @@ SAFETY = 4.0
 
 #: Ratio of two growths that is taken for granted: early growths fall faster than later ones.
 LEAST_RATIO = 0.25
+
+#: The same for the growth within the first pass, which nothing can be compared with.
+FIRST_RATIO = 0.75
 
 #: Columns of a random block beyond the wanted rank: more cost more than the steps that they save.
 #: Fewer than the rank would miss copies of a repeated singular value.
@@ -68,95 +72,185 @@ class Part(NamedTuple):
     served: Served
 
 
+class Growing(NamedTuple):
+    """Members that no rung has served yet, and how far they are."""
+
+    members: list[int]
+    source: Source
+    space: Space
+    values: list[Array]  # rising Ky Fan values
+
+    def only(self, chosen: list[int], backend: Backend) -> "Growing":
+        """Leave out the positions that are not chosen."""
+        if len(chosen) == len(self.members):
+            return self
+        members = [self.members[i] for i in chosen]
+        space = Space(*_pick(self.space, chosen, backend))
+        return Growing(
+            members, _take(self.source, chosen), space, _pick(self.values, chosen, backend)
+        )
+
+
 def climb(source: Source, task: Task, start: Array | None, /, *, backend: Backend) -> Served:
     """Return triplets, certificates and estimates, by the first rung that is good enough."""
-    count = source.shape[0] if len(source.shape) == 3 else 1
-    pending, parts = list(range(count)), list[Part]()
+    pending = list(range(source.shape[0] if len(source.shape) == 3 else 1))
+    parts = list[Part]()
     if start is not None:
         block = subspace.refresh(start, task.seed, backend=backend)
-        served, pending = _search(source, block, True, task, pending, backend)
+        served, pending = _from_block(source, block, True, task, pending, backend)
         parts += served
     if pending:
         rest = _take(source, pending)
-        columns = min(task.rank + SPARE, *source.shape[-2:])
-        block = subspace.random_block(rest.shape, columns, task.seed, source.like, backend=backend)
-        served, pending = _search(rest, block, False, task, pending, backend)
+        columns = min(task.rank + SPARE, *rest.shape[-2:])
+        block = subspace.random_block(rest.shape, columns, task.seed, rest.like, backend=backend)
+        served, pending = _from_block(rest, block, False, task, pending, backend)
         parts += served
     if pending and source.dense is not None:
         parts.append(Part(pending, source.dense(pending)))
     return _merge(parts, backend)
 
 
-def _search(
+def _from_block(
     source: Source, block: Array, warm: bool, task: Task, members: list[int], backend: Backend
 ) -> tuple[list[Part], list[int]]:
-    """Grow Krylov spaces until each one is good enough; return also the members that are left."""
-    parts, left = list[Part](), list[int]()
-    limit, width = min(source.shape[-2:]), block.shape[-1]
+    """Climb from a block as far as it leads; return also the members that are not served."""
+    parts, growing = _iterate(source, block, task, members, backend)
+    left = list[int]()
+    while growing is not None:
+        served, growing, given_up = _step(growing, block.shape[-1], warm, task, backend)
+        parts += served
+        left += given_up
+    return parts, left
+
+
+def _iterate(
+    source: Source, block: Array, task: Task, members: list[int], backend: Backend
+) -> tuple[list[Part], Growing | None]:
+    """Run one pass of subspace iteration, the first rung: two products."""
+    xp = backend.xp
     space = krylov.begin(source.products, block, backend=backend)
-    values, made = list[Array](), width
-    while True:
-        found = krylov.ritz(space, task.rank, backend=backend)
-        values.append(backend.xp.sum(found.s, axis=-1))
-        estimate = _estimate(values, found, space, source, task, backend)
-        done = _flags(_good_enough(estimate, found, source, task, backend))
-        full = made + width > limit or space.v.shape[-1] + width > limit
-        if full and source.dense is None:
-            done = [True] * len(members)
-        useless = [False] * len(members)
-        if warm and len(values) == 3:
-            useless = _flags(_missing(found, space, source, backend) > 0)
-        if any(done):
-            chosen = [i for i, flag in enumerate(done) if flag]
-            some = _Growing(space, values, source).only(chosen, backend)
-            (final,) = _pick([estimate], chosen, backend)
-            served = _finish(some.space, final, some.source, task, backend)
-            parts.append(Part([members[i] for i in chosen], served))
-        left += [m for m, d, u in zip(members, done, useless, strict=True) if u and not d]
-        going = [i for i, d in enumerate(done) if not d and not useless[i]]
-        if not going:
-            return parts, left
-        if full:
-            return parts, left + [members[i] for i in going]
-        if len(going) < len(members):
-            space, values, source = _Growing(space, values, source).only(going, backend)
-            members = [members[i] for i in going]
-        if space.v.shape[-1] > BLOCKS * width:
-            space = krylov.thicken(space, width, task.rank + width, backend=backend)
-        y = source.products.backward(space.w[..., -width:])
-        if len(values) == 1:
-            values.append(krylov.half_pass(space, y, task.rank, backend=backend))
-        space = krylov.extend(source.products, space, y, backend=backend)
-        made += width
+    before = xp.sum(krylov.ritz(space, task.rank, backend=backend).s, axis=-1)
+    half = krylov.half_pass(source.products, space, backend=backend)
+    found = krylov.half_ritz(half, task.rank, backend=backend)
+    value = xp.sum(found.s, axis=-1)
+    guess = xp.maximum(value - before, xp.zeros_like(value)) * FIRST_RATIO / (1 - FIRST_RATIO)
+    estimate = _at_least(guess, found, block.shape[-1], source, task, backend)
+    done = _flags(_good_enough(estimate, found, source, task, backend))
+    room = min(source.shape[-2:]) - block.shape[-1]
+    if room == 0 and source.dense is None:
+        done = [True] * len(members)
+    parts, growing = list[Part](), Growing(members, source, space, [before, value])
+    if any(done):
+        chosen = [i for i, flag in enumerate(done) if flag]
+        some = growing.only(chosen, backend)
+        if some is not growing:
+            half, (estimate,) = (
+                Half(*_pick(half, chosen, backend)),
+                _pick([estimate], chosen, backend),
+            )
+        triplets = krylov.half_leading(half, backend=backend)
+        squares = widest(triplets.s, backend=backend) ** 2
+        served = _certified(
+            triplets, xp.sum(squares, axis=-1), estimate, some.source, task, backend
+        )
+        parts.append(Part(some.members, served))
+    going = [i for i, flag in enumerate(done) if not flag]
+    if not going:
+        return parts, None
+    if len(going) < len(members):
+        growing, half = growing.only(going, backend), Half(*_pick(half, going, backend))
+    y = xp.matmul(half.z, half.r)[..., -room:]
+    space = krylov.extend(growing.source.products, growing.space, y, backend=backend)
+    return parts, growing._replace(space=space)
 
 
-def _estimate(
-    values: list[Array], found: Ritz, space: Space, source: Source, task: Task, backend: Backend
-) -> Array:
-    """Estimate what the value still misses, inf where nothing can be said yet."""
+def _step(
+    growing: Growing, width: int, warm: bool, task: Task, backend: Backend
+) -> tuple[list[Part], Growing | None, list[int]]:
+    """Judge Krylov spaces, and add two products to those that are not good enough yet.
+
+    Returns the parts that are served, what still grows, and the members that were given up.
+    """
+    xp = backend.xp
+    members, source, space, values = growing
+    found = krylov.ritz(space, task.rank, backend=backend)
+    values = [*values, xp.sum(found.s, axis=-1)]
+    growing = growing._replace(values=values)
+    columns = space.v.shape[-1]
+    estimate = _at_least(_extrapolate(values, backend), found, columns, source, task, backend)
+    done = _flags(_good_enough(estimate, found, source, task, backend))
+    # As many products as the short side has vectors: the dense rung costs no more.
+    limit = min(source.shape[-2:])
+    room = limit - columns
+    full = (len(values) - 1) * width > limit or room < (width if source.dense else 1)
+    if full and source.dense is None:
+        done = [True] * len(members)
+    useless = [False] * len(members)
+    if warm and len(values) == 3:
+        missing = _missing(found, columns, source, backend) > task.tol * values[-1]
+        useless = _flags(missing)
+    parts = list[Part]()
+    if any(done):
+        chosen = [i for i, flag in enumerate(done) if flag]
+        some = growing.only(chosen, backend)
+        final = estimate if some is growing else _pick([estimate], chosen, backend)[0]
+        triplets = krylov.leading(some.space, task.columns, backend=backend)
+        inside = krylov.ritz(some.space, task.rank, backend=backend).captured
+        parts.append(
+            Part(some.members, _certified(triplets, inside, final, some.source, task, backend))
+        )
+    left = [i for i, flag in enumerate(done) if not flag]
+    given_up = [members[i] for i in left if full or useless[i]]
+    going = [i for i in left if not (full or useless[i])]
+    if not going:
+        return parts, None, given_up
+    growing = growing.only(going, backend)
+    space = growing.space
+    if columns > BLOCKS * width:
+        space = krylov.thicken(space, width, task.rank + width, backend=backend)
+    products = growing.source.products
+    y = products.backward(space.w[..., -width:])
+    return (
+        parts,
+        growing._replace(space=krylov.extend(products, space, y, backend=backend)),
+        given_up,
+    )
+
+
+def _extrapolate(values: list[Array], backend: Backend) -> Array:
+    """Estimate what the last of the values misses, from the growth of all."""
     xp, value = backend.xp, values[-1]
-    if len(values) < 3:
-        return xp.full_like(value, float("inf"))
     guess = subspace.extrapolate(values[-3], values[-2], value, LEAST_RATIO, xp=xp)
-    if len(values) >= 6:  # the first two are half a pass apart
-        longer = subspace.extrapolate(values[-5], values[-3], value, LEAST_RATIO, xp=xp)
-        guess = xp.maximum(guess, longer)
-    guess = xp.maximum(guess, _missing(found, space, source, backend))
-    unit = eps(xp, space.w.dtype)
+    if len(values) < 6:  # the first two are half a pass apart
+        return guess
+    longer = subspace.extrapolate(values[-5], values[-3], value, LEAST_RATIO, xp=xp)
+    return xp.maximum(guess, longer)
+
+
+def _at_least(
+    guess: Array, found: Ritz, columns: int, source: Source, task: Task, backend: Backend
+) -> Array:
+    """Return an estimate that is not below what is missed for certain, rounding added."""
+    xp = backend.xp
+    guess = xp.maximum(guess, _missing(found, columns, source, backend))
+    if columns == min(source.shape[-2:]):  # nothing is outside
+        guess = xp.zeros_like(guess)
+    unit = eps(xp, source.like.dtype)
+    value = xp.sum(found.s, axis=-1)
     return guess + found.noise + subspace.rounding(value, task.rank, unit)
 
 
-def _missing(found: Ritz, space: Space, source: Source, backend: Backend) -> Array:
+def _missing(found: Ritz, columns: int, source: Source, backend: Backend) -> Array:
     """Return a value that is missed for certain: the energy outside cannot hide below s_k.
 
     Singular values outside of the space are, in the mean of their squares, above s_k. It unmasks a
     block of directions that XᴴX maps to themselves and that lead nowhere.
     """
     xp, s = backend.xp, found.s[..., -1]
-    others = min(source.shape[-2:]) - space.v.shape[-1]
+    others = min(source.shape[-2:]) - columns
     if source.energy is None or others <= 0:
         return xp.zeros_like(s)
-    slack = subspace.SLACK * eps(xp, space.w.dtype) * source.energy
+    slack = subspace.SLACK * eps(xp, source.like.dtype) * source.energy
     outside = source.energy - found.captured - slack
     outside = xp.maximum(outside, xp.zeros_like(outside))
     return xp.maximum(xp.astype(xp.sqrt(outside / others), s.dtype) - s, xp.zeros_like(s))
@@ -178,36 +272,19 @@ def _good_enough(
     return close | proven | (task.rank * outside <= allowed**2)
 
 
-class _Growing(NamedTuple):
-    """Spaces on their way, with what was measured of them."""
-
-    space: Space
-    values: list[Array]
-    source: Source
-
-    def only(self, chosen: list[int], backend: Backend) -> "_Growing":
-        """Leave out the members that are not chosen."""
-        space, values, source = self
-        if len(source.shape) == 2 or len(chosen) == source.shape[0]:
-            return self
-        space = Space(*_pick(space, chosen, backend))
-        return _Growing(space, _pick(values, chosen, backend), _take(source, chosen))
-
-
-def _finish(space: Space, estimate: Array, source: Source, task: Task, backend: Backend) -> Served:
-    """Turn spaces into triplets, and say what is certain."""
+def _certified(
+    found: Leading, captured: Array, estimate: Array, source: Source, task: Task, backend: Backend
+) -> Served:
+    """Cut triplets to what is wanted, and say what is certain."""
     xp = backend.xp
-    found = krylov.leading(space, task.columns, backend=backend)
-    block = subspace.complete(found.v, task.columns, task.seed, backend=backend)
     s = found.s[..., : task.rank]
+    block = subspace.complete(found.v, task.columns, task.seed, backend=backend)
     gap = xp.full_like(s[..., 0], float("inf"))
     if source.energy is not None:
-        unit, inside = eps(xp, s.dtype), krylov.captured(space, backend=backend)
-        gap = subspace.certificate(source.energy, inside, s, unit, backend=backend)
-    # Without a sequence, the certificate is all there is.
-    estimate = xp.astype(estimate, s.dtype)
-    estimate = xp.where(estimate < float("inf"), estimate, gap)
-    return Served(found.u[..., : task.rank], s, block, gap, estimate)
+        unit = eps(xp, s.dtype)
+        gap = subspace.certificate(source.energy, captured, s, unit, backend=backend)
+    guess = xp.astype(estimate, s.dtype, copy=False)
+    return Served(found.u[..., : task.rank], s, block, gap, xp.minimum(guess, gap))
 
 
 def _take(source: Source, members: Sequence[int]) -> Source:

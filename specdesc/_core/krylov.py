@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from specdesc._array import eps
-from specdesc._core.linalg import adjoint, identity, row_energies, thin_svd, widest
+from specdesc._array import eps, is_complex
+from specdesc._core.linalg import adjoint, thin_svd, widest
 from specdesc._core.orthonormal import against, qr
 from specdesc._typing import Array
 from specdesc.backends import Backend
@@ -25,12 +25,20 @@ class Space(NamedTuple):
     gram: Array  # (..., c, c): Wᴴ W, in the widest dtype
 
 
+class Half(NamedTuple):
+    """Where half a pass of subspace iteration has led: X V = Q R, and Z = Xᴴ Q."""
+
+    q: Array  # (..., m, b), orthonormal columns
+    r: Array  # (..., b, b)
+    z: Array  # (..., n, b)
+
+
 class Ritz(NamedTuple):
     """What a space says of the leading singular values."""
 
     s: Array  # (..., k), the largest ones, descending, at most those of X
     noise: Array  # (...): what rounding of the Gram matrix may have done to their sum
-    captured: Array  # (...): ||X V||_F²
+    captured: Array  # (...): the energy inside
 
 
 class Leading(NamedTuple):
@@ -55,8 +63,7 @@ def products_of(x: Array, /, *, backend: Backend) -> Products:
     def backward_real(block: Array) -> Array:
         return xp.matmul(xp.matrix_transpose(x), block)
 
-    parts = x.dtype in (xp.complex64, xp.complex128)
-    return Products(forward, backward if parts else backward_real)
+    return Products(forward, backward if is_complex(xp, x.dtype) else backward_real)
 
 
 def begin(x: Products, block: Array, /, *, backend: Backend) -> Space:
@@ -85,23 +92,24 @@ def extend(x: Products, space: Space, y: Array, /, *, backend: Backend) -> Space
     )
 
 
-def half_pass(space: Space, y: Array, rank: int, /, *, backend: Backend) -> Array:
-    """Return the Ky Fan value that subspace iteration reaches half a pass after a first block.
+def half_pass(x: Products, space: Space, /, *, backend: Backend) -> Half:
+    """Project X on the left side of a first block: one product, and half a pass of iteration."""
+    q, r = qr(space.w, backend=backend)
+    return Half(q, r, x.backward(q))
 
-    With W = Q R the singular values of Xᴴ Q = y R^-1; two small factorizations.
-    """
+
+def half_ritz(half: Half, rank: int, /, *, backend: Backend) -> Ritz:
+    """Return the `rank` leading singular values of Qᴴ X: none is smaller than that of X V."""
+    wide = widest(half.z, backend=backend)
+    return _ritz(_product(wide, wide, backend), rank, backend)
+
+
+def half_leading(half: Half, /, *, backend: Backend) -> Leading:
+    """Return the triplets of Qᴴ X, all of them: Uᴴ X = S Vᴴ."""
     xp = backend.xp
-    wide = widest(y, backend=backend)
-    gram, columns = space.gram, y.shape[-1]
-    size = xp.max(xp.sum(xp.abs(gram), axis=-1), axis=-1)[..., None, None]
-    one = identity(columns, gram, backend=backend)
-    # A deficient block would have no factor; the shift can only lower the values.
-    shift = xp.astype(4 * columns * eps(xp, gram.dtype) * size, gram.dtype)
-    shift = xp.where(size > 0, shift, xp.ones_like(shift))
-    inverse = xp.linalg.inv(xp.linalg.cholesky(gram + shift * one))
-    inner = xp.matmul(inverse, xp.matmul(_product(wide, wide, backend), adjoint(inverse, xp=xp)))
-    squares = xp.flip(xp.linalg.eigvalsh(inner), axis=-1)[..., :rank]
-    return xp.sum(xp.sqrt(xp.maximum(squares, xp.zeros_like(squares))), axis=-1)
+    p, t = qr(half.z, backend=backend)
+    left, s, right = thin_svd(adjoint(t, xp=xp), xp=xp)
+    return Leading(xp.matmul(half.q, left), s, xp.matmul(p, adjoint(right, xp=xp)))
 
 
 def thicken(space: Space, width: int, keep: int, /, *, backend: Backend) -> Space:
@@ -122,21 +130,20 @@ def thicken(space: Space, width: int, keep: int, /, *, backend: Backend) -> Spac
 
 def ritz(space: Space, rank: int, /, *, backend: Backend) -> Ritz:
     """Return the `rank` leading singular values of X V, by its Gram matrix."""
+    return _ritz(space.gram, rank, backend)
+
+
+def _ritz(gram: Array, rank: int, backend: Backend) -> Ritz:
     xp = backend.xp
-    squares = xp.flip(xp.linalg.eigvalsh(space.gram), axis=-1)
-    squares = xp.maximum(squares, xp.zeros_like(squares))
-    s = xp.sqrt(squares[..., :rank])
+    squares = xp.flip(xp.linalg.eigvalsh(gram), axis=-1)[..., :rank]
+    s = xp.sqrt(xp.maximum(squares, xp.zeros_like(squares)))
     # An eigenvalue of the Gram matrix is wrong by some eps s_1², the root of it by that over s.
-    wrong = 8 * eps(xp, s.dtype) * squares[..., :1]
+    wrong = 8 * eps(xp, s.dtype) * s[..., :1] ** 2
     below = s + xp.sqrt(wrong)
     share = wrong / xp.where(below > 0, below, xp.ones_like(below))
-    return Ritz(s, xp.sum(share, axis=-1), captured(space, backend=backend))
-
-
-def captured(space: Space, /, *, backend: Backend) -> Array:
-    """Return ||X V||_F², summed in the widest dtype."""
-    xp = backend.xp
-    return xp.sum(row_energies(widest(space.w, backend=backend), xp=xp), axis=-1)
+    trace = xp.linalg.trace(gram)
+    energy = xp.real(trace) if is_complex(xp, trace.dtype) else trace
+    return Ritz(s, xp.sum(share, axis=-1), energy)
 
 
 def leading(space: Space, columns: int, /, *, backend: Backend) -> Leading:

@@ -74,21 +74,18 @@ def _by_cholesky(x: Array, basis: Array | None, backend: Backend) -> tuple[Array
     # The shift exceeds what rounding can take from the smallest eigenvalue, so that the
     # factorization exists whatever the block is.
     shift = 4 * max(x.shape[-2:]) * eps(xp, x.dtype)
-    q, r = _unit(x, backend)
-    gram = _gram(q, backend)
-    for attempt in range(ROUNDS):
-        upper = _upper(gram + shift * one, backend)
-        q, r = xp.matmul(q, xp.linalg.inv(upper)), xp.matmul(upper, r)
+    q, r = x, None
+    for _ in range(ROUNDS):
+        unit, lengths = _unit(q, backend)
+        upper = _upper(_gram(unit, backend) + shift * one, backend)
+        q = xp.matmul(unit, xp.linalg.inv(upper))
         if basis is not None:
             q = _without(q, basis, backend)
+        r = upper * lengths if r is None else xp.matmul(upper * lengths, r)
         gram = _gram(q, backend)
         held = frobenius(gram - one, xp=xp) < CLOSE
         if bool(xp.all(held)):
             break
-        if attempt < ROUNDS - 1:
-            q, lengths = _unit(q, backend)
-            r = xp.matmul(lengths, r)
-            gram = _gram(q, backend)
     last = _upper(xp.where(held, gram, one), backend)
     return xp.matmul(q, xp.linalg.inv(last)), xp.matmul(last, r), per_batch(held)
 
@@ -98,7 +95,7 @@ def _unit(x: Array, backend: Backend) -> tuple[Array, Array]:
     xp = backend.xp
     lengths = xp.sqrt(row_energies(xp.matrix_transpose(x), xp=xp))[..., None, :]
     lengths = xp.astype(xp.where(lengths > 0, lengths, xp.ones_like(lengths)), x.dtype)
-    return x / lengths, lengths * identity(x.shape[-1], x, backend=backend)
+    return x / lengths, lengths
 
 
 def _without(x: Array, basis: Array, backend: Backend) -> Array:
