@@ -134,9 +134,12 @@ def _iterate(
     found = krylov.half_ritz(half, task.rank, backend=backend)
     value = xp.sum(found.s, axis=-1)
     guess = xp.maximum(value - before, xp.zeros_like(value)) * FIRST_RATIO / (1 - FIRST_RATIO)
-    estimate = _at_least(guess, found, block.shape[-1], source, task, backend)
+    m, n = source.shape[-2:]
+    columns = block.shape[-1]
+    # What a projection from the left leaves has rank n and m - columns at most.
+    estimate = _at_least(guess, found, min(n, m - columns), source, task, backend)
     done = _flags(_good_enough(estimate, found, source, task, backend))
-    room = min(source.shape[-2:]) - block.shape[-1]
+    room = n - columns
     if room == 0 and source.dense is None:
         done = [True] * len(members)
     parts, growing = list[Part](), Growing(members, source, space, [before, value])
@@ -176,29 +179,32 @@ def _step(
     found = krylov.ritz(space, task.rank, backend=backend)
     values = [*values, xp.sum(found.s, axis=-1)]
     growing = growing._replace(values=values)
+    m, n = source.shape[-2:]
     columns = space.v.shape[-1]
-    estimate = _at_least(_extrapolate(values, backend), found, columns, source, task, backend)
+    room, others = n - columns, min(m, n - columns)
+    guess = _extrapolate(values, backend)
+    estimate = _at_least(guess, found, others, source, task, backend)
     done = _flags(_good_enough(estimate, found, source, task, backend))
-    # As many products as the short side has vectors: the dense rung costs no more.
-    limit = min(source.shape[-2:])
-    room = limit - columns
-    full = (len(values) - 1) * width > limit or room < (width if source.dense else 1)
+    # As many columns as the short side has: the dense rung, where there is one, costs no more.
+    budget = min(m, n) * (1 if source.dense else 4)
+    spent = (len(values) - 1) * width > budget
+    full = spent or room < (width if source.dense else 1)
     if full and source.dense is None:
         done = [True] * len(members)
     useless = [False] * len(members)
     if warm and len(values) == 3:
-        missing = _missing(found, columns, source, backend) > task.tol * values[-1]
+        missing = _missing(found, others, source, backend) > task.tol * values[-1]
         useless = _flags(missing)
     parts = list[Part]()
     if any(done):
         chosen = [i for i, flag in enumerate(done) if flag]
         some = growing.only(chosen, backend)
-        final = estimate if some is growing else _pick([estimate], chosen, backend)[0]
+        final, inside = estimate, found.captured
+        if some is not growing:
+            final, inside = _pick([final, inside], chosen, backend)
         triplets = krylov.leading(some.space, task.columns, backend=backend)
-        inside = krylov.ritz(some.space, task.rank, backend=backend).captured
-        parts.append(
-            Part(some.members, _certified(triplets, inside, final, some.source, task, backend))
-        )
+        served = _certified(triplets, inside, final, some.source, task, backend)
+        parts.append(Part(some.members, served))
     left = [i for i, flag in enumerate(done) if not flag]
     given_up = [members[i] for i in left if full or useless[i]]
     going = [i for i in left if not (full or useless[i])]
@@ -209,12 +215,10 @@ def _step(
     if columns > BLOCKS * width:
         space = krylov.thicken(space, width, task.rank + width, backend=backend)
     products = growing.source.products
-    y = products.backward(space.w[..., -width:])
-    return (
-        parts,
-        growing._replace(space=krylov.extend(products, space, y, backend=backend)),
-        given_up,
-    )
+    newest = min(width, n - space.v.shape[-1])
+    y = products.backward(space.w[..., -newest:])
+    space = krylov.extend(products, space, y, backend=backend)
+    return parts, growing._replace(space=space), given_up
 
 
 def _extrapolate(values: list[Array], backend: Backend) -> Array:
@@ -228,27 +232,27 @@ def _extrapolate(values: list[Array], backend: Backend) -> Array:
 
 
 def _at_least(
-    guess: Array, found: Ritz, columns: int, source: Source, task: Task, backend: Backend
+    guess: Array, found: Ritz, others: int, source: Source, task: Task, backend: Backend
 ) -> Array:
     """Return an estimate that is not below what is missed for certain, rounding added."""
     xp = backend.xp
-    guess = xp.maximum(guess, _missing(found, columns, source, backend))
-    if columns == min(source.shape[-2:]):  # nothing is outside
+    guess = xp.maximum(guess, _missing(found, others, source, backend))
+    if others == 0:  # nothing is outside
         guess = xp.zeros_like(guess)
     unit = eps(xp, source.like.dtype)
     value = xp.sum(found.s, axis=-1)
     return guess + found.noise + subspace.rounding(value, task.rank, unit)
 
 
-def _missing(found: Ritz, columns: int, source: Source, backend: Backend) -> Array:
+def _missing(found: Ritz, others: int, source: Source, backend: Backend) -> Array:
     """Return a value that is missed for certain: the energy outside cannot hide below s_k.
 
-    Singular values outside of the space are, in the mean of their squares, above s_k. It unmasks a
-    block of directions that XᴴX maps to themselves and that lead nowhere.
+    What is outside has the rank `others` at most, so that its largest singular value is no less
+    than the root of its mean energy. It unmasks a block of directions that XᴴX maps to themselves
+    and that lead nowhere.
     """
     xp, s = backend.xp, found.s[..., -1]
-    others = min(source.shape[-2:]) - columns
-    if source.energy is None or others <= 0:
+    if source.energy is None or others == 0:
         return xp.zeros_like(s)
     slack = subspace.SLACK * eps(xp, source.like.dtype) * source.energy
     outside = source.energy - found.captured - slack
