@@ -1,6 +1,6 @@
 """Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
 
-from specdesc import backends, problems, prox, rules, schedules
+from specdesc import backends, norms, problems, prox, rules, schedules
 from specdesc._extras import MissingExtra
 from specdesc._operator import LinearOperator
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
@@ -30,6 +30,7 @@ __all__ = [
     "initial_start",
     "minimax_polynomial",
     "minimize",
+    "norms",
     "orthogonalize",
     "plan_orthogonalization",
     "polar",

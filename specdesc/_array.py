@@ -128,10 +128,10 @@ def check_rank(rank: int, x: Array, /, name: str = "rank") -> None:
         raise ValueError(msg)
 
 
-def check_positive_rank(rank: int, /) -> None:
+def check_positive_rank(rank: int, /, name: str = "rank") -> None:
     """Raise `ValueError` unless `rank` is an integer of at least 1."""
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        msg = f"rank must be an integer of at least 1, got {rank!r}"
+        msg = f"{name} must be an integer of at least 1, got {rank!r}"
         raise ValueError(msg)
 
 

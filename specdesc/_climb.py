@@ -162,7 +162,7 @@ def _iterate(
         return parts, None
     if len(going) < len(members):
         growing, half = growing.only(going, backend), Half(*_pick(half, going, backend))
-    y = xp.matmul(half.z, half.r)[..., -room:]
+    y = xp.matmul(half.z, half.r)[..., -min(columns, room) :]
     space = krylov.extend(growing.source.products, growing.space, y, backend=backend)
     return parts, growing._replace(space=space)
 

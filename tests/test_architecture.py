@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import specdesc
-from specdesc import _opaque, backends, prox, rules, schedules
+from specdesc import _opaque, backends, norms, prox, rules, schedules
 from specdesc._core import products
 from tests import support
 
@@ -88,7 +88,7 @@ def test_import_order_of_the_floors() -> None:
         {"_core"},
         {"_plan"},
         {"_adapt", "_climb"},
-        {"orthogonalize", "plan", "truncate", "schedules"},
+        {"norms", "orthogonalize", "plan", "truncate", "schedules"},
         {"prox"},
         {"rules"},
         {"minimize"},
@@ -149,7 +149,9 @@ def test_the_mark_of_opaque_is_the_one_that_torch_sets() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [specdesc, backends, prox, rules, schedules], ids=lambda module: module.__name__
+    "module",
+    [specdesc, backends, norms, prox, rules, schedules],
+    ids=lambda module: module.__name__,
 )
 def test_all_is_sorted_and_complete(module: object) -> None:
     exported = module.__all__
@@ -167,7 +169,7 @@ def test_all_is_sorted_and_complete(module: object) -> None:
 
 
 def test_every_public_thing_has_a_docstring() -> None:
-    for module in (specdesc, prox, rules, schedules, backends):
+    for module in (specdesc, norms, prox, rules, schedules, backends):
         for name in module.__all__:
             thing = getattr(module, name)
             if isinstance(thing, type) or isfunction(thing):
