@@ -128,6 +128,10 @@ def all_finite(x: Array, /, *, xp: Namespace) -> Array:
 
 def replace_broken(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
     """Return `x` with zeros for each matrix that is not finite, and which matrices are."""
+    if backend.may_branch(x) and 0 not in x.shape:
+        finite = backend.xp.isfinite(_extent(x, backend.xp))  # two reductions and no temporary
+        if bool(backend.xp.all(finite)):
+            return x, finite
     finite = all_finite(x, xp=backend.xp)
     if backend.may_branch(finite) and bool(backend.xp.all(finite)):
         return x, finite

@@ -6,8 +6,11 @@ from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
 
-def multiply_add(a: float, x: Array, z: Array, y: Array, /, *, xp: Namespace) -> Array:
-    """Return ``a x + z y`` for a float `a` and stacks `x`, `z`, `y` of equal batch shape."""
+def multiply_add(a: float | Array, x: Array, z: Array, y: Array, /, *, xp: Namespace) -> Array:
+    """Return ``a x + z y`` for stacks `x`, `z`, `y` of equal batch shape.
+
+    `a` is a float, or an array of shape (..., 1, 1) and the dtype of `x`.
+    """
     return a * x + xp.matmul(z, y)
 
 
