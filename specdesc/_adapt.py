@@ -1,56 +1,102 @@
-"""Iterations that follow what they measure, where code may look at values."""
+"""Runs that are fitted to a spectrum, where code may look at values, and runs that are not."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from specdesc import _plan
-from specdesc._array import eps
-from specdesc._core import polynomial
-from specdesc._core.linalg import frobenius, per_batch
-from specdesc._core.polynomial import Start
+from specdesc._array import eps, working
+from specdesc._core import polynomial, products, stacks
+from specdesc._core.linalg import frobenius, identity, per_batch
+from specdesc._core.polynomial import SINGLE, Start
+from specdesc._plan import Known, Run
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
-#: Segments of one matrix at most: the guess, the floors below it, the last digits.
-MOST_SEGMENTS = 12
+#: By how much a spectrum must end above the floor for a proof of it to be worth its cost.
+WORTHWHILE = 4.0
 
-#: The least first guess of a floor, and by how much a guess that failed is lowered.
-LEAST_GUESS, LOWERED = 2.0**-10, 2.0**-10
+#: By how much a bound that failed is lowered.
+LOWERED = 8.0
+
+#: How far a lift leaves the values that it was planned for from 1.
+LIFTED = 0.5
 
 
 class Followed(NamedTuple):
     """A factor and what is known of it; all but the factor have the batch shape."""
 
     matrix: Array
-    residual: Array
-    gain: Array  # the inverse of the smallest singular value that is proven
+    bound: Array  # of abs(1 - s) for the values that were asked for, inf for no proof
+    gain: Array  # the inverse of the smallest singular value among them, inf for no proof
+    slope: Array  # of the whole iteration at 0
+    lifted: Array  # 1 / x for the smallest x that it may lift above `_plan.LIFTED`
+    mean: Array  # root mean square of the singular values that it started from
+    turn: Array  # of directions, by long segments
     products: Array
-
-
-class Interval(NamedTuple):
-    """Where the singular values of an iterate are taken to lie, all in [0, upper] for certain."""
-
-    lower: float
-    upper: float
-    floor: float  # what `lower` was before the first step
 
 
 class State(NamedTuple):
     """A flat stack on its way."""
 
     matrix: Array
+    scale: Array
     gram: Array
     square: Array | None
-    residual: Array
     slope: Array
-    gain: Array
+    mean: Array
+    turn: Array
     products: Array
 
+    @property
+    def start(self) -> Start:
+        """What a run starts from."""
+        return Start(self.matrix, self.scale, self.gram, self.square)
 
-def distance(residual: Array, /, *, xp: Namespace) -> Array:
-    """Bound |1 - s| by |1 - s²| / (1 + s), where |1 - s²| <= residual < 1."""
-    return residual / (1 + _least(residual, xp))
+
+def fixed(begin: Start, run: Run, floor: float | None, /, *, backend: Backend) -> Followed:
+    """Apply a run that was chosen before any value was seen."""
+    facts = polynomial.facts(begin, backend=backend)
+    mean, reach = (per_batch(fact) for fact in facts)
+    return _finish(begin, run, mean, reach, floor, 0.0, backend)
+
+
+def above(begin: Start, goal: float, floor: float, /, *, backend: Backend) -> Followed:
+    """Return matrices that are orthonormal within `goal` on what lies above the floor."""
+    xp = backend.xp
+    shape, unit = _shape(begin), eps(xp, begin.matrix.dtype)
+    facts = polynomial.facts(begin, backend=backend)
+    mean, reach = (per_batch(fact) for fact in facts)
+    found = stacks.groups(_known(begin, facts, floor, backend))
+
+    def apply(part: Start, mean: Array, reach: Array, known: Known) -> Followed:
+        run = _plan.fitted(shape, unit, goal, floor, known)
+        return _finish(part, run, mean, reach, floor, known.least, backend)
+
+    if len(found) == 1:
+        return apply(begin, mean, reach, *found)
+    whole = [*_flat(begin, xp), xp.reshape(mean, (-1,)), xp.reshape(reach, (-1,))]
+    parts = []
+    for known, members in found.items():
+        *start, some_mean, some_reach = stacks.take(whole, members, backend=backend)
+        parts.append(apply(Start(*start), some_mean, some_reach, known))
+    return _batched(
+        Followed(*stacks.merge(parts, list(found.values()), backend=backend)), begin, xp
+    )
+
+
+def follow(begin: Start, goal: float, /, *, backend: Backend) -> Followed:
+    """Return orthonormal matrices within `goal`, as far as rounding allows and they exist.
+
+    Each matrix goes its own way. Where a Cholesky factorization of R - l² I proves that no singular
+    value is below l, a run for [l, 1] ends the work; where none does, a run lifts what is too small
+    to be seen, and R of the result is looked at.
+    """
+    xp = backend.xp
+    flat = Start(*_flat(begin, xp))
+    mean = per_batch(polynomial.facts(flat, backend=backend).mean)
+    count = xp.zeros(mean.shape, dtype=xp.int32, device=backend.device(mean)) + 1
+    state = State(*flat, xp.ones_like(mean), mean, xp.zeros_like(mean), count)
+    return _batched(_follow(state, goal, backend), begin, xp)
 
 
 def gain(
@@ -61,155 +107,219 @@ def gain(
     Steps of that slope lift x to at most slope x; up to `HALF` the run knows better.
     """
     infinite = xp.full_like(residual, float("inf"))
-    least = _least(residual, xp)
+    least = _smallest(residual, xp)
     steep = xp.where(least > 0, slope / xp.where(least > 0, least, least + 1), infinite)
     known = xp.where(residual <= _plan.HALF, lifted * xp.ones_like(residual), infinite)
     return xp.minimum(steep, known)
 
 
-def _least(residual: Array, xp: Namespace) -> Array:
+def distance(residual: Array, /, *, xp: Namespace) -> Array:
+    """Bound |1 - s| by |1 - s²| / (1 + s), where |1 - s²| <= residual < 1."""
+    return residual / (1 + _smallest(residual, xp))
+
+
+def _smallest(residual: Array, xp: Namespace) -> Array:
     """Return the smallest singular value of a matrix with this residual."""
     return xp.sqrt(xp.maximum(1 - residual, xp.zeros_like(residual)))
 
 
-def follow(x: Array, goal: float, /, *, backend: Backend) -> Followed:
-    """Return orthonormal matrices within `goal`, as far as rounding allows and they exist.
-
-    Each matrix goes its own way: a run for a guessed floor, then, told by the residual that comes
-    with it, one for the interval that is left, or one for a lower floor.
-    """
-    xp, batch = backend.xp, tuple(x.shape[:-2])
-    begin = polynomial.start(xp.reshape(x, (-1, *x.shape[-2:])), backend=backend)
-    none = per_batch(frobenius(begin.matrix, xp=xp))
-    infinite = xp.full_like(none, float("inf"))
-    count = xp.zeros(none.shape, dtype=xp.int32, device=backend.device(x)) + 1
-    state = State(*begin, infinite, xp.ones_like(none), infinite, count)
-    final = _advance(state, _guesses(begin, backend), goal, MOST_SEGMENTS, backend)
-    numbers = (final.residual, final.gain, final.products)
-    return Followed(xp.reshape(final.matrix, x.shape), *(xp.reshape(y, batch) for y in numbers))
+def _shape(begin: Start) -> tuple[int, int]:
+    return (begin.matrix.shape[-2], begin.matrix.shape[-1])
 
 
-def _guesses(begin: Start, backend: Backend) -> list[Interval | None]:
-    """Guess where each spectrum starts: half the edge of the random matrix of equal moments.
+def _flat(begin: Start, xp: Namespace) -> list[Array | None]:
+    return [y if y is None else xp.reshape(y, (-1, *y.shape[-2:])) for y in begin]
 
-    With var the variance of the s² over their squared mean, the Marchenko-Pastur law of ratio var
-    starts at (1 - sqrt(var)) of the root mean square. Zeros wait for nothing.
+
+def _batched(followed: Followed, begin: Start, xp: Namespace) -> Followed:
+    factor, *numbers = followed
+    shape = begin.matrix.shape
+    return Followed(xp.reshape(factor, shape), *(xp.reshape(y, shape[:-2]) for y in numbers))
+
+
+def _finish(
+    begin: Start,
+    run: Run,
+    mean: Array,
+    reach: Array,
+    floor: float | None,
+    least: float,
+    backend: Backend,
+) -> Followed:
+    """Apply a run to matrices with no singular value below `least`, 0 for nothing known."""
+    xp = backend.xp
+    factor = polynomial.run(begin, run.segments, backend=backend)
+    lowest = xp.maximum((floor or 0.0) * reach, xp.full_like(reach, least))
+    infinite = xp.full_like(mean, float("inf"))
+    proven = lowest > 0
+    steepest = 1.0 / xp.where(proven, lowest, lowest + 1)
+    steepest = xp.minimum(steepest, xp.full_like(mean, run.slope))
+    return Followed(
+        factor,
+        xp.where(proven, xp.full_like(mean, run.bound), infinite),
+        xp.where(proven, steepest, infinite),
+        xp.full_like(mean, run.slope),
+        xp.full_like(mean, run.gain),
+        mean,
+        xp.full_like(mean, run.turn),
+        xp.full_like(xp.astype(mean, xp.int32), run.products),
+    )
+
+
+def _known(begin: Start, facts: polynomial.Facts, floor: float, backend: Backend) -> list[Known]:
+    """Return what is known of each matrix, coarsely, so that plans are found in the cache."""
+    means, reaches = (stacks.floats(fact, backend=backend) for fact in facts)
+    # A zero matrix reaches nothing: any plan will do.
+    coarse = [2.0 ** (math.floor(8 * math.log2(reach)) / 8) if reach else 1.0 for reach in reaches]
+    worth = [WORTHWHILE * floor * reach for reach in coarse]
+    leasts = _least(begin, means, worth, backend)
+    return [
+        Known(2.0 ** math.ceil(math.log2(mean)) if mean else 1.0, reach, least)
+        for mean, reach, least in zip(means, coarse, leasts, strict=True)
+    ]
+
+
+def _least(begin: Start, means: list[float], worth: list[float], backend: Backend) -> list[float]:
+    """Return a proven lower bound on the singular values of each matrix, 0 for none.
+
+    The first trial is the edge of the random matrix with the same moments, the next ones lower,
+    down to what is worth it and what rounding leaves to be seen.
     """
     xp, rows = backend.xp, begin.gram.shape[-1]
-    mean = per_batch(frobenius(begin.matrix, xp=xp)) ** 2 / rows
-    fourth = per_batch(frobenius(begin.gram, xp=xp)) ** 2 / rows
-    return [_guess(*pair) for pair in zip(_floats(mean), _floats(fourth), strict=True)]
+    gram = working(xp, begin.gram)
+    noise = _noise(begin, backend)
+    fourth = stacks.floats(frobenius(gram, xp=xp) ** 2 / rows, backend=backend)
+    limits = [
+        max(least, math.sqrt(2.0 * noise) * mean) for mean, least in zip(means, worth, strict=True)
+    ]
+    trials = [_quarter(0.8 * _edge(*pair)) for pair in zip(means, fourth, strict=True)]
+    trials = [min(max(t, limit), 0.7) for t, limit in zip(trials, limits, strict=True)]
+    found = [0.0] * len(means)
+    open_ = [mean > 0 and limit < 0.7 for mean, limit in zip(means, limits, strict=True)]
+    while any(open_):
+        shifts = [trial**2 + noise * mean**2 for trial, mean in zip(trials, means, strict=True)]
+        proofs = _positive(gram, shifts, backend)
+        for i, proof in enumerate(proofs):
+            if open_[i] and proof:
+                found[i] = trials[i]
+            following = max(trials[i] / LOWERED, limits[i])
+            open_[i] = open_[i] and not proof and following < trials[i]
+            trials[i] = following
+    return found
 
 
-def _guess(mean: float, fourth: float) -> Interval | None:
+def _noise(begin: Start, backend: Backend) -> float:
+    """Bound what rounding takes from an eigenvalue of R, in units of the mean one.
+
+    Entries of R are rounded by eps of the mean, or a random walk of them, and those of random
+    signs add up to a few times that.
+    """
+    xp = backend.xp
+    unit = eps(xp, begin.gram.dtype)
+    if unit > SINGLE:
+        return 4.0 * unit
+    return (8.0 + 0.5 * math.sqrt(max(begin.matrix.shape[-2:]))) * unit
+
+
+def _positive(gram: Array, shifts: list[float], backend: Backend) -> list[bool]:
+    """Say for which matrices R - shift I is positive definite."""
+    xp, rows = backend.xp, gram.shape[-1]
+    shift = xp.asarray(shifts, dtype=gram.dtype, device=backend.device(gram))
+    shift = xp.reshape(shift, (*gram.shape[:-2], 1, 1))
+    shifted = gram - shift * identity(rows, gram, backend=backend)
+    definite = products.kernel("positive_definite", backend)(shifted, backend=backend)
+    return [bool(y) for y in stacks.floats(definite, backend=backend)]
+
+
+def _edge(mean: float, fourth: float) -> float:
+    """Return the least singular value of the random matrix with these moments, 0 for none.
+
+    With var the variance of the s² over their squared mean, the Marchenko-Pastur law of ratio var
+    starts at (1 - sqrt(var)) of the root mean square.
+    """
     if mean == 0:
-        return None
-    edge = 0.5 * math.sqrt(mean) * (1.0 - math.sqrt(max(fourth / mean**2 - 1.0, 0.0)))
-    lower = _power(max(edge, LEAST_GUESS))
-    return Interval(lower, 1.0, lower)
+        return 0.0
+    return max(mean * (1.0 - math.sqrt(max(fourth / mean**4 - 1.0, 0.0))), 0.0)
 
 
-def _power(value: float) -> float:
-    """Round down to a power of 2: few intervals, so that plans are found in the cache."""
-    return 2.0 ** math.floor(math.log2(value))
+def _quarter(value: float) -> float:
+    """Round down to a quarter of an octave: few intervals, so that plans are found in the cache."""
+    return 2.0 ** (math.floor(4.0 * math.log2(value)) / 4.0) if value > 0 else 0.0
 
 
-def _floats(x: Array) -> list[float]:
-    return [float(x[i]) for i in range(x.shape[0])]
-
-
-def _advance(
-    state: State,
-    intervals: Sequence[Interval | None],
-    goal: float,
-    left: int,
-    backend: Backend,
-) -> State:
-    """Run a segment for every interval on the matrices that have it, and go on from there."""
-    groups: dict[Interval | None, list[int]] = {}
-    for i, interval in enumerate(intervals):
-        groups.setdefault(interval, []).append(i)
+def _follow(state: State, goal: float, backend: Backend) -> Followed:
+    xp = backend.xp
+    unit = eps(xp, state.matrix.dtype)
+    zeros, means = [0.0] * state.mean.shape[0], _means(state, backend)
+    slopes = stacks.floats(state.slope, backend=backend)
+    found = stacks.groups(
+        # What is not there after a lift by 1 / eps never will be.
+        (least, least == 0.0 and mean > 0 and slope * unit < 1.0)
+        for least, mean, slope in zip(
+            _least(state.start, means, zeros, backend), means, slopes, strict=True
+        )
+    )
     parts = []
-    for interval, members in groups.items():
-        part = state if len(groups) == 1 else _take(state, members, backend)
-        if interval is not None and left:
-            part = _segment(part, interval, goal, backend)
-            following = _following(part, interval, goal, backend)
-            part = _advance(part, following, goal, left - 1, backend)
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else _merge(parts, list(groups.values()), backend)
+    for (least, lift), members in found.items():
+        part = state if len(found) == 1 else State(*stacks.take(state, members, backend=backend))
+        if lift:
+            parts.append(_follow(_lift(part, backend), goal, backend))
+        else:
+            parts.append(_end(part, goal, least, backend))
+    if len(parts) == 1:
+        return parts[0]
+    return Followed(*stacks.merge(parts, list(found.values()), backend=backend))
 
 
-def _segment(state: State, interval: Interval, goal: float, backend: Backend) -> State:
-    """Apply the run that takes the interval to the goal."""
-    xp, upper = backend.xp, interval.upper
-    run = _run(state.matrix, interval, goal, backend)
-    square = state.square
-    begin = Start(state.matrix / upper, state.gram / upper**2, square)
-    iterate = polynomial.measure(polynomial.run(begin, run.steps, backend=backend), backend=backend)
-    residual, slope = per_batch(iterate.residual), state.slope / upper
-    proven = gain(residual, slope * run.slope, slope * run.gain, xp=xp)
+def _means(state: State, backend: Backend) -> list[float]:
+    """Return the root mean square of the singular values of each iterate."""
+    mean = polynomial.facts(state.start._replace(square=None), backend=backend).mean
+    return stacks.floats(mean, backend=backend)
+
+
+def _first(state: State) -> int:
+    """Return the least degree worth its products: R² is there at the start."""
+    return 3 if state.square is None else 5
+
+
+def _lift(state: State, backend: Backend) -> State:
+    """Lift what the Gram matrix does not show."""
+    xp = backend.xp
+    shape, unit = _shape(state.start), eps(xp, state.matrix.dtype)
+    run = _plan.on_interval(shape, unit, LIFTED, math.sqrt(unit), _first(state))
+    factor = polynomial.run(state.start, run.segments, backend=backend)
+    upper = 1.0 + run.bound + _plan.margin(shape, unit)
+    gram = polynomial.gram_matrix(factor, backend=backend) / upper**2
     return State(
-        iterate.matrix,
-        iterate.gram,
+        factor,
+        xp.full_like(state.scale, upper),
+        gram,
         None,
-        residual,
-        slope * run.slope,
-        xp.minimum(state.gain, proven),
-        # The Gram matrix of the first step was there, and that of the result is its price.
+        state.slope * (run.slope / upper),
+        state.mean,
+        state.turn + run.turn,
         state.products + run.products - 1,
     )
 
 
-def _run(x: Array, interval: Interval, goal: float, backend: Backend) -> _plan.Run:
-    shape = (x.shape[-2], x.shape[-1])
-    aim = goal / (2 * math.sqrt(shape[0]))
-    first = 5 if interval.upper == 1.0 else 3
-    ratio = interval.lower / interval.upper
-    return _plan.on_interval(shape, eps(backend.xp, x.dtype), aim, ratio, first)
-
-
-def _following(
-    state: State, interval: Interval, goal: float, backend: Backend
-) -> list[Interval | None]:
-    """Return what each matrix needs next, None for nothing."""
-    unit = eps(backend.xp, state.matrix.dtype)
-    shape = (state.matrix.shape[-2], state.matrix.shape[-1])
-    upper = 1.0 + _run(state.matrix, interval, goal, backend).bound + _plan.margin(shape, unit)
-    lower = interval.floor * LOWERED
-    # Guesses end where rounding hides what they look for, residuals where they measure rounding.
-    hidden, noise = lower < unit, 4 * math.sqrt(shape[0]) * unit
-    following: list[Interval | None] = []
-    for residual, gain_, slope in zip(
-        _floats(state.residual), _floats(state.gain), _floats(state.slope), strict=True
-    ):
-        aim = max(goal - _plan.rounding(shape, unit) * gain_, goal / 2)
-        if residual <= max(aim, noise) or not math.isfinite(residual):
-            following.append(None)
-        elif residual < 0.9:
-            known = min(_power(residual) * 2, 0.95)
-            following.append(Interval(math.sqrt(1 - known), math.sqrt(1 + known), interval.floor))
-        elif hidden:
-            following.append(None)
-        else:
-            guess = _power(min(0.5, 0.5 * slope * lower))
-            following.append(Interval(guess, upper, lower))
-    return following
-
-
-def _take(state: State, members: list[int], backend: Backend) -> State:
+def _end(state: State, goal: float, least: float, backend: Backend) -> Followed:
+    """Take a stack from its proven bound to the goal; without one, only what is large."""
     xp = backend.xp
-    index = xp.asarray(members, device=backend.device(state.matrix))
-    return State(*(y if y is None else xp.take(y, index, axis=0) for y in state))
-
-
-def _merge(parts: list[State], groups: list[list[int]], backend: Backend) -> State:
-    xp = backend.xp
-    order = [i for members in groups for i in members]
-    places = sorted(range(len(order)), key=order.__getitem__)
-    index = xp.asarray(places, device=backend.device(parts[0].matrix))
-    # Squares are for the first segment only: whatever is merged has passed it, or is zero.
-    whole = [part._replace(square=part.gram) for part in parts]
-    return State(
-        *(xp.take(xp.concat(list(ys), axis=0), index, axis=0) for ys in zip(*whole, strict=True))
+    shape, unit = _shape(state.start), eps(xp, state.matrix.dtype)
+    base, turn = _plan.rounding(shape, unit)
+    lower = least or math.sqrt(unit)
+    gains = [slope / lower for slope in stacks.floats(state.slope, backend=backend)]
+    means = stacks.floats(state.mean, backend=backend)
+    spent = max(base + turn * mean * gain for mean, gain in zip(means, gains, strict=True))
+    target = max(goal - spent, goal / 2)
+    run = _plan.on_interval(shape, unit, target, lower, _first(state))
+    followed = _finish(state.start, run, state.mean, state.mean, None, least, backend)
+    proven = xp.full_like(state.slope, lower)
+    infinite = xp.full_like(state.slope, float("inf"))
+    return followed._replace(
+        gain=state.slope / proven if least else infinite,
+        slope=state.slope * run.slope,
+        lifted=state.slope * run.gain,
+        turn=state.turn + run.turn,
+        products=state.products + (run.products - 1),
     )

@@ -1,16 +1,18 @@
 """Which polynomial steps a matrix of a shape and a precision gets, before any value is seen."""
 
+import itertools
 import math
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from specdesc import minimax
-from specdesc._core.polynomial import reach, slack
+from specdesc._core.polynomial import SINGLE, Segment, reach, slack
 from specdesc._opaque import opaque
-from specdesc.minimax import Polynomial, Step
+from specdesc.minimax import Polynomial
 
-#: The floor of a fixed plan when none is given.
-DEFAULT_FLOOR = 1e-3
+#: The floor of a fixed plan when none is given; up to MOST_DEFAULT_FLOOR where that is as low as
+#: products in half precision can tell.
+DEFAULT_FLOOR, MOST_DEFAULT_FLOOR = 1e-3, 1e-2
 
 #: A residual below HALF says that every start was lifted above LIFTED (< sqrt(1 - HALF)).
 HALF, LIFTED = 0.5, 0.7
@@ -19,30 +21,69 @@ HALF, LIFTED = 0.5, 0.7
 SHORTEST = 1.01e-12
 
 
-class Run(NamedTuple):
-    """Steps for singular values in [0, 1], and what they promise."""
+#: A pass over a square array of m rows costs as much as PASS / m of a product (measured, CPU).
+PASS = 32.0
 
-    steps: tuple[Step, ...]
+#: The form of degree 17 moves what it is given on [l, 1] by SEVENTEENTH[half] (RATIO / l)² eps,
+#: measured for l from 0.03 to 0.4; the other degrees stay within `rounding`.
+RATIO = 0.1
+SEVENTEENTH = {False: 64.0, True: 10.0}
+
+#: The share of a tolerance that turns by long segments may take.
+TURNS = 0.25
+
+
+class Known(NamedTuple):
+    """What is known of a spectrum before its run: see `specdesc._core.polynomial.Facts`."""
+
+    mean: float
+    reach: float
+    least: float  # a proven lower bound on all singular values of X / s, 0 for none
+
+
+class Run(NamedTuple):
+    """Segments for singular values in [0, 1], and what they promise."""
+
+    segments: tuple[Segment, ...]
     lower: float
     bound: float  # max abs(1 - p) on [lower, 1]
     slope: float  # of p at 0
     gain: float  # 1 / x for the smallest x that p may lift above LIFTED
-    products: int  # of the steps, and one for the residual
+    turn: float  # of directions, by segments of more than one step and by degree 17
+    products: int  # of the segments, and one for the residual
+
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        """Degrees of all steps."""
+        return tuple(step.degree for segment in self.segments for step in segment)
 
 
-def _products(steps: tuple[Step, ...]) -> int:
-    return sum(2 + minimax.PRODUCTS[step.degree] for step in steps) + 1
+def _products(segments: tuple[Segment, ...]) -> int:
+    """Count two for the ends of a segment and three between its steps, and one for the residual."""
+    squares = sum(minimax.PRODUCTS[step.degree] for segment in segments for step in segment)
+    return squares + sum(2 + 3 * (len(segment) - 1) for segment in segments) + 1
+
+
+class Rounding(NamedTuple):
+    """The rounding error of a factor: base + turn mean gain (see `rounding`)."""
+
+    base: float
+    turn: float
 
 
 @opaque
-def rounding(shape: tuple[int, ...], unit: float, /) -> float:
-    """Return the rounding error of the factor for one unit of gain.
+def rounding(shape: tuple[int, ...], unit: float, /) -> Rounding:
+    """Return what rounding does to the factor.
 
-    Directions of relative size l turn by eps / l when the first products are rounded. Measured up
-    to 0.8 eps / l for 8 to 600 columns, on spectra made for it; this is 3 times as much or more,
-    and grows like a random walk.
+    Directions of relative size l = 1 / gain turn by eps / l when the first products are rounded,
+    by an error as large as the rows of X / s are long: their mean is the root mean square of the
+    singular values. Measured on spectra made for it, for 8 to 600 columns: 0.8 eps mean / l, which
+    grows like a random walk, and 0.2 where sums are kept in a finer precision; this is twice to 3
+    times as much.
     """
-    return (2.0 + math.sqrt(max(shape[-2:])) / 8.0) * unit
+    if unit > SINGLE:
+        return Rounding(6.0 * unit, 0.4 * unit)
+    return Rounding(16.0 * unit, (2.0 + math.sqrt(max(shape[-2:])) / 8.0) * unit)
 
 
 @opaque
@@ -52,20 +93,43 @@ def goal(tol: float | None, unit: float, /, *, half: bool) -> float:
 
 
 @opaque
-def fixed(shape: tuple[int, int], unit: float, goal: float, floor: float | None, /) -> Run:
-    """Return the run that takes s_i >= floor s_1 to 1 +- goal, rounding included where it fits.
+def coarse_floor(unit: float, goal: float, floor: float | None, /) -> float | None:
+    """Return the floor for products rounded to a coarse eps, None where they are no use.
 
-    Without a floor only the residual proves anything, and that is the sum of m errors, squared.
+    They turn directions at the floor by a fraction of eps / floor (measured: by 0.02 to 0.2 of it
+    for Gaussian, power law, graded and two-valued spectra).
     """
-    rows = shape[0]
-    lower = (floor or DEFAULT_FLOOR) * reach(rows) / (1.0 + slack(shape, unit)) ** 2
-    target = max(goal - rounding(shape, unit) / lower, goal / 2)
-    return on_interval(shape, unit, target if floor else target / math.sqrt(rows), lower)
+    least = unit / (4.0 * goal)
+    if floor is not None:
+        return floor if floor >= least else None
+    return max(least, DEFAULT_FLOOR) if least <= MOST_DEFAULT_FLOOR else None
 
 
+@opaque
+def fixed(shape: tuple[int, int], unit: float, goal: float, floor: float | None, /) -> Run:
+    """Return the run for a spectrum of which nothing is known: see `fitted`.
+
+    Without a floor only the measured residual proves anything: the sum of m errors, squared.
+    """
+    known = Known(1.0, reach(shape[0]), 0.0)
+    goal = goal if floor else goal / math.sqrt(shape[0])
+    return fitted(shape, unit, goal, floor or DEFAULT_FLOOR, known)
+
+
+def fitted(shape: tuple[int, int], unit: float, goal: float, floor: float, known: Known, /) -> Run:
+    """Return the run that takes s_i >= floor s_1 to 1 +- goal, rounding included where it fits."""
+    lower = max(floor * known.reach / (1.0 + slack(shape, unit)) ** 2, known.least)
+    base, turn = rounding(shape, unit)
+    # Coarse products turn directions by what no more steps would cure.
+    spent = 2.0 * unit if unit > SINGLE else base + turn * known.mean / lower
+    return on_interval(shape, unit, max(goal - spent, goal / 2), lower)
+
+
+@opaque
 def promise(run: Run, shape: tuple[int, ...], unit: float, /) -> float:
-    """Return what a run promises of the values above its floor, rounding included."""
-    return run.bound + rounding(shape, unit) * min(run.slope, 1.0 / run.lower)
+    """Return what a run promises of the values above its floor for any spectrum."""
+    base, turn = rounding(shape, unit)
+    return run.bound + run.turn + base + turn * min(run.slope, 1.0 / run.lower)
 
 
 @cache
@@ -76,23 +140,39 @@ def on_interval(
 
     The first step of a fresh matrix forms R² for the norm: a cubic would save nothing.
     """
-    rows, columns = shape
-    schedule = minimax.cheapest_schedule(
-        max(lower, SHORTEST, unit),
-        min(max(target, unit / 8), 0.5),
-        minimax.x_side_costs(columns / rows),
+    aspect, sweep = shape[1] / shape[0], PASS / shape[0]
+    start, goal = max(lower, SHORTEST, min(unit, SINGLE)), min(max(target, unit / 8), 0.5)
+    plan = partial(
+        minimax.cheapest_schedule,
+        start,
         margin=margin(shape, unit),
         first=first,
+        least=max(RATIO, 2.0 * math.sqrt(min(unit, SINGLE) / goal)),
+    )
+    schedule, turn = plan(goal, minimax.x_side_costs(aspect, sweep=sweep)), 0.0
+    segments: tuple[Segment, ...] = tuple((step,) for step in schedule.steps)
+    # Coarse products keep to the matrix: a rounded factor loses what it multiplies.
+    if aspect > 1.5 and unit <= SINGLE:
+        inside = plan((1.0 - TURNS) * goal, minimax.gram_side_costs(sweep=sweep))
+        cut = minimax.split(inside, max(TURNS * goal * 2.0 / unit, 1.0 / start))
+        if inside.cost + len(cut.lengths) * (4.0 * aspect - 6.0) < schedule.cost:
+            schedule, turn = inside, cut.turn * unit / 2.0
+            steps = iter(inside.steps)
+            segments = tuple(tuple(itertools.islice(steps, n)) for n in cut.lengths)
+    turn += unit * sum(
+        SEVENTEENTH[unit > SINGLE] * (RATIO / floor) ** 2
+        for step, floor in zip(schedule.steps, schedule.floors, strict=True)
+        if step.degree == 17
     )
     exact = tuple(minimax.step_polynomial(step) for step in schedule.steps)
-    bound = minimax.bound(exact, lower)
     return Run(
-        schedule.steps,
+        segments,
         lower,
-        bound,
+        minimax.bound(exact, lower),
         schedule.slope,
         1.0 / _lifted(exact),
-        _products(schedule.steps),
+        turn,
+        _products(segments),
     )
 
 
@@ -101,6 +181,8 @@ def margin(shape: tuple[int, int], unit: float) -> float:
 
     At least what was seen to suffice in each precision, and twice the slack of the norm.
     """
+    if unit > SINGLE:
+        return 2.5 * unit
     return min(max(2 * slack(shape, unit), 1e-5 if unit > 1e-10 else 1e-12), 0.05)
 
 
@@ -117,15 +199,15 @@ def _published(method: str, lower: float) -> Run:
         "newton-schulz": minimax.NEWTON_SCHULZ,
         "polar-express": minimax.damped_polar_express(),
     }[method]
-    steps = tuple(minimax.evaluation_step(quintic) for quintic in quintics)
-    slope = minimax.slope(quintics)
+    segments = tuple((minimax.evaluation_step(quintic),) for quintic in quintics)
     return Run(
-        steps,
+        segments,
         lower,
         minimax.bound(quintics, lower),
-        slope,
+        minimax.slope(quintics),
         1.0 / _lifted(quintics),
-        _products(steps),
+        0.0,
+        _products(segments),
     )
 
 

@@ -13,15 +13,12 @@ from specdesc._core.linalg import (
     adjoint,
     balance,
     choose,
-    frobenius,
     per_batch,
     restore,
     thin_svd,
     zeros,
 )
-from specdesc._core.polynomial import Start
-from specdesc._plan import Run
-from specdesc._typing import Array
+from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
 Method = Literal["auto", "polynomial", "svd", "newton-schulz", "polar-express"]
@@ -41,8 +38,8 @@ class Orthogonalization(NamedTuple):
         Upper bound on the error that `orthogonalize` documents, in the real dtype; ``inf`` where
         nothing is certified.
     rank : array of int32
-        The number of singular directions in the factor: counted by the SVD, and the squared
-        Frobenius norm of the factor, rounded, otherwise.
+        The number of singular directions in the factor: counted by the SVD; otherwise m less the
+        square of the residual, rounded, which a loose `tol` makes an estimate.
     products : array of int32
         Matrix products that were spent; 0 for the SVD.
     status : array of int32
@@ -169,17 +166,15 @@ def orthogonalize(
         if 0 in x.shape:
             full = _empty(x, backend)
         else:
-            full = _orthogonalize(x, tol, floor, chosen, backend)
-            if method == "auto" and chosen != "svd" and _failed(full, backend):
-                exact = _orthogonalize(x, tol, floor, "svd", backend)
+            # Where values may be looked at, a matrix without a proof gets an SVD. With a floor
+            # that would prove no more.
+            again = method == "auto" and chosen != "svd" and floor is None and backend.may_branch(x)
+            full = _orthogonalize(x, tol, floor, chosen, full_output, backend)
+            if again and bool(backend.xp.any(full.status == 1)):
+                exact = _orthogonalize(x, tol, floor, "svd", full_output, backend)
                 xp = backend.xp
                 full = Orthogonalization(*choose(full.status == 1, exact, full, xp=xp))
     return full if full_output else full.factor
-
-
-def _failed(full: Orthogonalization, backend: Backend) -> bool:
-    """Say whether values may be looked at, and tell of a matrix without a proof."""
-    return backend.may_branch(full.factor) and bool(backend.xp.any(full.status == 1))
 
 
 def _resolve(method: Method, x: Array, tol: float | None, backend: Backend) -> Method:
@@ -200,21 +195,36 @@ def _empty(x: Array, backend: Backend) -> Orthogonalization:
 
 
 def _orthogonalize(
-    x: Array, tol: float | None, floor: float | None, method: Method, backend: Backend
+    x: Array,
+    tol: float | None,
+    floor: float | None,
+    method: Method,
+    proven: bool,
+    backend: Backend,
 ) -> Orthogonalization:
     xp = backend.xp
-    balanced = balance(working(xp, x), backend=backend)
+    goal = _plan.goal(tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
+    coarse = method == "polynomial" and _coarse(x, goal, floor, backend)
+    balanced = balance(x if coarse else working(xp, x), backend=backend)
     wide = x.shape[-2] <= x.shape[-1]
     matrix = balanced.matrix if wide else adjoint(balanced.matrix, xp=xp)
-    goal = _plan.goal(tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     if method == "svd":
         full = _by_svd(matrix, floor, backend)
     elif method == "polynomial":
-        full = _by_polynomial(matrix, goal, floor, backend)
+        full = _by_polynomial(matrix, goal, floor, proven, backend)
     else:
-        full = _by_published(matrix, method, floor, backend)
+        full = _by_published(matrix, method, floor, proven, backend)
     factor = full.factor if wide else adjoint(full.factor, xp=xp)
     return _finish(full._replace(factor=factor), x, tol, balanced, backend)
+
+
+def _coarse(x: Array, goal: float, floor: float | None, backend: Backend) -> bool:
+    """Say whether products in half precision are faster and will do."""
+    xp = backend.xp
+    if not is_half(xp, x.dtype) or not backend.multiplies(x):
+        return False
+    measured = floor is None and backend.may_branch(x)
+    return not measured and _plan.coarse_floor(eps(xp, x.dtype), goal, floor) is not None
 
 
 def _finish(
@@ -223,9 +233,10 @@ def _finish(
     """Cast back, set the status, and put NaN where it belongs."""
     xp = backend.xp
     factor, error = xp.astype(full.factor, x.dtype, copy=False), full.error
-    if is_half(xp, x.dtype):
-        # Rounding an entry of the factor moves it by eps / 2 of itself.
-        error = error + min(x.shape[-2:]) ** 0.5 * eps(xp, x.dtype) / 2
+    if full.factor.dtype != x.dtype:
+        # Rounding an entry of the factor moves it by eps / 2 of itself; errors that are not made
+        # to add up turn no direction by more than a few times that.
+        error = error + min(min(x.shape[-2:]) ** 0.5, 4.0) * eps(xp, x.dtype) / 2
     certified = error <= tol if tol is not None else xp.isfinite(error)
     finite = balanced.finite
     zero = xp.all(xp.all(balanced.matrix == 0, axis=-1), axis=-1)
@@ -254,50 +265,63 @@ def _by_svd(x: Array, floor: float | None, backend: Backend) -> Orthogonalizatio
 
 
 def _by_polynomial(
-    x: Array, goal: float, floor: float | None, backend: Backend
+    x: Array, goal: float, floor: float | None, proven: bool, backend: Backend
 ) -> Orthogonalization:
-    if floor is None and backend.may_branch(x):
-        return _certified(adapt.follow(x, goal, backend=backend), None, backend)
-    run = _plan.fixed(tuple(x.shape[-2:]), eps(backend.xp, x.dtype), goal, floor)
-    return _fixed(polynomial.start(x, backend=backend), run, floor is not None, backend)
+    xp = backend.xp
+    shape, unit = (x.shape[-2], x.shape[-1]), eps(xp, x.dtype)
+    begin = polynomial.start(polynomial.within_range(x, backend=backend), backend=backend)
+    if backend.may_branch(x) and floor is None:
+        followed = adapt.follow(begin, goal, backend=backend)
+    elif backend.may_branch(x) and floor is not None:
+        followed = adapt.above(begin, goal, floor, backend=backend)
+    else:
+        lowest = _plan.coarse_floor(unit, goal, floor) if is_half(xp, x.dtype) else floor
+        run = _plan.fixed(shape, unit, goal, lowest)
+        followed = adapt.fixed(begin, run, floor, backend=backend)
+    return _certified(followed, proven, backend)
 
 
 def _by_published(
-    x: Array, method: Method, floor: float | None, backend: Backend
+    x: Array, method: Method, floor: float | None, proven: bool, backend: Backend
 ) -> Orthogonalization:
     # Dividing by the Frobenius norm takes s_1 to at least 1 / sqrt(m) and so the floor with it.
     run = _plan.published(method, (floor or _plan.DEFAULT_FLOOR) / x.shape[-2] ** 0.5)
-    return _fixed(polynomial.start_unit(x, backend=backend), run, floor is not None, backend)
+    begin = polynomial.start_unit(x, backend=backend)
+    return _certified(adapt.fixed(begin, run, floor, backend=backend), proven, backend)
 
 
-def _fixed(begin: Start, run: Run, floored: bool, backend: Backend) -> Orthogonalization:
-    """Apply all steps. Their promise holds for the values above a floor that was given."""
-    xp = backend.xp
-    factor = polynomial.run(begin, run.steps, backend=backend)
-    iterate = polynomial.measure(factor, backend=backend)
-    residual = per_batch(iterate.residual)
-    gain = adapt.gain(residual, run.slope, run.gain, xp=xp)
-    products = xp.full_like(xp.astype(residual, xp.int32), run.products)
-    followed = Followed(factor, residual, gain, products)
-    shape, unit = tuple(factor.shape[-2:]), eps(xp, factor.dtype)
-    return _certified(followed, _plan.promise(run, shape, unit) if floored else None, backend)
-
-
-def _certified(followed: Followed, promise: float | None, backend: Backend) -> Orthogonalization:
-    """Attach the bound: the measured residual where it proves something, else the promise.
+def _certified(followed: Followed, measured: bool, backend: Backend) -> Orthogonalization:
+    """Attach the bound: what the run promises, or the measured residual where that is smaller.
 
     A residual below 1 says that every singular value of the factor lies near 1, so that nothing
-    was lost below the floor. Without a floor there is no other proof.
+    was lost below the floor.
     """
     xp = backend.xp
-    factor, residual, gain, products = followed
-    unit = _plan.rounding(tuple(factor.shape[-2:]), eps(xp, factor.dtype))
+    shape = tuple(followed.matrix.shape[-2:])
+    base, per_gain = _plan.rounding(shape, eps(xp, followed.matrix.dtype))
+    rounding = followed.turn + base
+    error = followed.bound + rounding + per_gain * _times(followed.mean, followed.gain, xp)
+    full = xp.full_like(followed.products, min(shape))
+    if not measured:
+        return Orthogonalization(
+            followed.matrix, error, full, followed.products, xp.zeros_like(full)
+        )
+    iterate = polynomial.measure(working(xp, followed.matrix), backend=backend)
+    residual = per_batch(iterate.residual)
+    gain = adapt.gain(residual, followed.slope, followed.lifted, xp=xp)
+    gain = xp.minimum(gain, followed.gain)
+    found = adapt.distance(residual, xp=xp) + rounding + per_gain * _times(followed.mean, gain, xp)
     infinite = xp.full_like(residual, float("inf"))
-    error = xp.where(residual < 1, adapt.distance(residual, xp=xp) + unit * gain, infinite)
-    if promise is not None:
-        error = xp.minimum(error, xp.full_like(error, promise))
-    rank = xp.astype(xp.round(per_batch(frobenius(factor, xp=xp)) ** 2), xp.int32)
-    return Orthogonalization(factor, error, rank, products, xp.zeros_like(rank))
+    error = xp.minimum(error, xp.where(residual < 1, found, infinite))
+    # Each direction that the factor lacks adds 1 to the square of the residual.
+    kept = xp.maximum(min(shape) - residual**2, xp.zeros_like(residual))
+    rank = xp.astype(xp.round(kept), xp.int32)
+    return Orthogonalization(followed.matrix, error, rank, followed.products, xp.zeros_like(rank))
+
+
+def _times(mean: Array, gain: Array, xp: Namespace) -> Array:
+    """Return the product, with 0 inf = 0: a zero matrix has no error."""
+    return mean * xp.where(mean > 0, gain, xp.zeros_like(mean))
 
 
 def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:

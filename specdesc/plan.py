@@ -75,7 +75,7 @@ def plan_orthogonalization(
 
     Notes
     -----
-    Polynomials of degree 3, 5 and 9, each the best on the interval that the one before left
+    Polynomials of degree 3, 5, 9 and 17, each the best on the interval that the one before left
     behind, widened by what rounding may do; the cheapest sequence in flops. Found once, cached.
 
     Examples
@@ -101,10 +101,11 @@ def _described(shape: tuple[int, ...], dtype: str, tol: float | None, floor: flo
     rows, columns = sorted(shape[-2:])
     goal = _plan.goal(tol, stored, half=stored > unit)
     run = _plan.fixed((rows, columns), unit, goal, floor)
-    cast = math.sqrt(rows) * stored / 2 if stored > unit else 0.0
+    cast = min(math.sqrt(rows), 4.0) * stored / 2 if stored > unit else 0.0
+    steps = tuple(step for segment in run.segments for step in segment)
     return Plan(
-        tuple(step.degree for step in run.steps),
-        tuple(step.coefficients for step in run.steps),
+        tuple(step.degree for step in steps),
+        tuple(step.coefficients for step in steps),
         _plan.promise(run, (rows, columns), unit) + cast,
         run.products,
         # The iterate, the next one, a copy of x and a product; R, its square, Z and its parts.

@@ -187,7 +187,7 @@ def test_kernels_of_the_cupy_leaf_run_on_numpy() -> None:
     assert spec.loader is not None
     kernels = module_from_spec(spec)
     spec.loader.exec_module(kernels)
-    xp = backends.load("numpy").xp
+    backend = backends.load("numpy")
     for dtype in ("float16", *support.FULL):
         for batch in ((), (3,)):
             x, z, y = (
@@ -195,10 +195,19 @@ def test_kernels_of_the_cupy_leaf_run_on_numpy() -> None:
                 for i, shape in enumerate([(4, 6), (4, 4), (4, 6)])
             )
             before = [part.tobytes() for part in (x, z, y)]
-            found = kernels.multiply_add(1.5, x, z, y, xp=xp)
-            expected = products.multiply_add(1.5, x, z, y, xp=xp)
+            found = kernels.multiply_add(1.5, x, z, y, backend=backend)
+            expected = products.multiply_add(1.5, x, z, y, backend=backend)
             assert found.dtype == x.dtype
             np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
+            found = kernels.multiply_add(1.5, x, z, y, alpha=0.25, backend=backend)
+            expected = products.multiply_add(1.5, x, z, y, alpha=0.25, backend=backend)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
+            for factors, diagonal in (((2.0,), 0.0), ((2.0, -0.5), 0.25)):
+                squares = (z, z @ z)[: len(factors)]
+                found = kernels.combine(factors, squares, diagonal, backend=backend)
+                expected = products.combine(factors, squares, diagonal, backend=backend)
+                assert found.dtype == z.dtype
+                np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
             assert [part.tobytes() for part in (x, z, y)] == before
 
 

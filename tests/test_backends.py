@@ -12,6 +12,7 @@ import pytest
 
 import specdesc
 from specdesc import backends
+from specdesc._array import enter
 from specdesc._core import products
 from specdesc.orthogonalize import Method
 from tests import support
@@ -212,21 +213,39 @@ def test_agnostic_backend_of_a_namespace_without_a_leaf() -> None:
 def test_kernels_of_a_leaf_equal_the_agnostic_ones(library: Library, dtype: str) -> None:
     if library.backend == "array_api_strict":
         pytest.skip("array-api-strict has no leaf")
-    assert set(library.leaf.kernels) <= set(products.AGNOSTIC)
+    backend = library.leaf
+    assert set(backend.kernels) <= set(products.AGNOSTIC)
     for batch in ((), (3,), (2, 3)):
-        arrays = [
+        x, z, y = arrays = [
             library.array(support.gaussian(*batch, *shape, seed=i, dtype=dtype), dtype)
             for i, shape in enumerate([(4, 6), (4, 4), (4, 6)])
         ]
-        before = [library.numpy(x).tobytes() for x in arrays]
-        for name, kernel in library.leaf.kernels.items():
-            found = kernel(1.5, *arrays, xp=library.leaf.xp)
-            expected = products.AGNOSTIC[name](1.5, *arrays, xp=library.leaf.xp)
-            support.assert_array(library, found, arrays[0], (*batch, 4, 6), dtype)
+        before = [library.numpy(part).tobytes() for part in arrays]
+        calls: list[tuple[str, tuple[Any, ...], dict[str, float]]] = [
+            ("multiply_add", (1.5, x, z, y), {}),
+            ("multiply_add", (1.5, x, z, y), {"alpha": -0.25}),
+            ("combine", ((1.5,), (z,), 0.0), {}),
+            ("combine", ((1.5, -0.25), (z, z), 0.5), {}),
+        ]
+        for name, options, named in calls:
+            found = products.kernel(name, backend)(*options, **named, backend=backend)
+            expected = products.AGNOSTIC[name](*options, **named, backend=backend)
+            like = x if name == "multiply_add" else z
+            support.assert_array(library, found, like, tuple(like.shape), dtype)
             np.testing.assert_allclose(
                 library.numpy(found), library.numpy(expected), rtol=0, atol=40 * EPS[dtype]
             )
-            assert [library.numpy(x).tobytes() for x in arrays] == before
+            assert [library.numpy(part).tobytes() for part in arrays] == before
+
+
+def test_positive_definite_is_told_one_by_one(library: Library) -> None:
+    if not library.branches:
+        pytest.skip("asked only where code may look")
+    host = np.stack([np.eye(3), np.diag([1.0, -1e-3, 1.0]), np.ones((3, 3)) + np.eye(3)])
+    x = library.array(host, "float32")
+    backend = enter("orthogonalize", x)
+    found = products.kernel("positive_definite", backend)(x, backend=backend)
+    assert library.numpy(found).tolist() == [True, False, True]
 
 
 # --- a leaf of somebody else ---------------------------------------------------------------------

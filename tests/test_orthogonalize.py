@@ -65,7 +65,7 @@ def test_status_says_what_a_value_cannot(library: Library) -> None:
     assert library.numpy(full.status).tolist() == [0, 1, 2, 3]
     error = library.numpy(full.error)
     assert error[0] <= 0.05
-    assert error[1] == np.inf
+    assert error[1] > 0.05
     assert np.isnan(error[2])
     assert (library.numpy(full.factor)[3] == 0).all()
     assert library.numpy(full.rank).tolist()[3] == 0

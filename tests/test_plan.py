@@ -63,8 +63,8 @@ def test_error_is_a_bound_for_hard_spectra(dtype: str, shape: tuple[int, int]) -
             assert (np.abs(1 - t).max(-1) <= full.error).all(), case
             if given is not None:
                 plan = plan_orthogonalization(shape, dtype, tol=tol, floor=given)
-                assert (full.error <= plan.bound * (1 + 1e-6)).all(), case
-                assert (full.products == plan.products).all(), case
+                # Where code may look at the spectrum, the plan is another.
+                assert (full.error <= max(plan.bound, tol) * (1 + 1e-6)).all(), case
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -90,7 +90,8 @@ def test_the_norm_is_a_bound_and_within_its_reach() -> None:
             support.with_spectrum(np.ones(size), (size, size)),
         ):
             x = host.astype(dtype)
-            unit, gram, square = polynomial.start(x, backend=backend)
+            matrix, scale, gram, square = polynomial.start(x, backend=backend)
+            unit = matrix / scale
             s = np.linalg.svd(unit.astype("float64"), compute_uv=False)[0]
             assert s <= 1.0
             assert s >= polynomial.reach(size) * (1 - 4 * polynomial.slack(x.shape, EPS[dtype]))
@@ -113,7 +114,10 @@ def test_a_plan_is_what_it_says() -> None:
     assert 1 - 1e-3 <= low <= high <= 1 + 1e-3
     assert [2 * len(c) - 1 for c in plan.coefficients] == list(plan.degrees)
     assert plan.bound <= 1e-3
-    assert plan.products == sum({3: 2, 5: 3, 9: 4}[d] for d in plan.degrees) + 1
+    # Two for the ends of a segment, three between its steps.
+    squares = sum({3: 0, 5: 1, 9: 2, 17: 3}[d] for d in plan.degrees)
+    steps = len(plan.degrees)
+    assert squares + 3 * steps <= plan.products <= squares + 3 * (steps - 1) + 2 * steps + 1
     tall = plan_orthogonalization((3, 512, 128), "float64", tol=1e-3, floor=1e-2)
     assert tall == plan
 
@@ -165,7 +169,7 @@ def test_neighbours_do_not_matter_where_the_plan_adapts() -> None:
     x = np.stack([support.with_spectrum(s, (12, 30), i) for i, s in enumerate(spectra)])
     whole = orthogonalize(x, tol=1e-4, method="polynomial", full_output=True)
     assert whole.status.tolist() == [0, 0, 0, 3]
-    assert len(set(whole.products.tolist())) == 4
+    assert len(set(whole.products.tolist()[:3])) == 3
     for i in range(4):
         alone = orthogonalize(x[i], tol=1e-4, method="polynomial", full_output=True)
         assert whole.products[i] == alone.products
@@ -180,5 +184,10 @@ def test_plans_are_constants_for_a_compiler(options: dict[str, Any]) -> None:
     run = torch.compile(lambda x: orthogonalize(x, **options), backend="eager", fullgraph=True)
     x = torch.asarray(support.easy(shape=(12, 8)))
     compiled, eager = run(x), orthogonalize(x, **options)
-    np.testing.assert_allclose(compiled.factor, eager.factor, atol=1e-12)
-    assert compiled.products == eager.products
+    # Eager code may look at the spectrum: each has its plan, and both keep the promise.
+    for full in (compiled, eager):
+        truth = support.polar_factor(x.numpy())
+        assert spectral_norm(full.factor.numpy() - truth) <= min(float(full.error), 1e-2)
+    if "floor" in options:
+        plan = plan_orthogonalization((12, 8), "float64", tol=1e-2, floor=options["floor"])
+        assert options["method"] != "polynomial" or compiled.products == plan.products

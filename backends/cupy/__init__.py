@@ -18,7 +18,7 @@ class CuPyBackend(Backend):
     name = "cupy"
     xp = array_api_compat.cupy
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
+    kernels = MappingProxyType({"multiply_add": kernels.multiply_add, "combine": kernels.combine})
 
     def owns(self, kind: type, /) -> bool:
         """Claim CuPy's arrays."""
@@ -27,6 +27,10 @@ class CuPyBackend(Backend):
     def may_branch(self, x: Array, /) -> bool:
         """Say no: a value on the host is a wait for the device."""
         return False
+
+    def multiplies(self, x: Array, /) -> bool:
+        """Say yes: the tensor cores of every device that CuPy supports do."""
+        return True
 
     def device(self, x: Array, /) -> Device:
         """Return the device of `x`."""

@@ -22,6 +22,10 @@ class JaxBackend(Backend):
         """Say no, also for eager arrays: one behaviour inside and outside of jit."""
         return False
 
+    def multiplies(self, x: Array, /) -> bool:
+        """Say yes where the default platform is an accelerator: a tracer does not tell its own."""
+        return bool(jax.default_backend() != "cpu")
+
     def device(self, x: Array, /) -> Device:
         """Return the device or sharding of `x`; tracers have one too."""
         return array_api_compat.device(x)

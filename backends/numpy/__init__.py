@@ -17,7 +17,13 @@ class NumPyBackend(Backend):
     name = "numpy"
     xp = array_api_compat.numpy
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
+    kernels = MappingProxyType(
+        {
+            "multiply_add": kernels.multiply_add,
+            "combine": kernels.combine,
+            "positive_definite": kernels.positive_definite,
+        }
+    )
 
     def owns(self, kind: type, /) -> bool:
         """Claim arrays and the scalars that reductions return."""

@@ -10,6 +10,9 @@ from specdesc.backends import Backend, Capabilities
 
 from . import kernels
 
+#: Whether oneDNN multiplies bfloat16 natively on this CPU: asked once, for the tracer's sake.
+BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
 
 class TorchBackend(Backend):
     """Tensors of PyTorch."""
@@ -17,7 +20,13 @@ class TorchBackend(Backend):
     name = "torch"
     xp = array_api_compat.torch
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType({"multiply_add": kernels.multiply_add})
+    kernels = MappingProxyType(
+        {
+            "multiply_add": kernels.multiply_add,
+            "combine": kernels.combine,
+            "positive_definite": kernels.positive_definite,
+        }
+    )
 
     def owns(self, kind: type, /) -> bool:
         """Claim tensors and their subclasses: parameters, fake and functional tensors."""
@@ -37,6 +46,12 @@ class TorchBackend(Backend):
             and not torch.compiler.is_compiling()
             and not torch._C._functorch.is_functorch_wrapped_tensor(x)
         )
+
+    def multiplies(self, x: Array, /) -> bool:
+        """Say yes for an accelerator, and for bfloat16 on a CPU that has instructions for it."""
+        if x.device.type != "cpu":
+            return True
+        return x.dtype == torch.bfloat16 and BFLOAT16
 
     def device(self, x: Array, /) -> Device:
         """Return the device of `x`."""

@@ -1,14 +1,43 @@
 """Kernels of the agnostic contract that torch has as one call."""
 
+from collections.abc import Sequence
+
 import torch
-from specdesc._typing import Array, Namespace
+from specdesc._typing import Array
+from specdesc.backends import Backend
 
 
-def multiply_add(a: float | Array, x: Array, z: Array, y: Array, /, *, xp: Namespace) -> Array:
-    """Return ``a x + z y`` as one fused product, or added into the product."""
+def multiply_add(
+    a: float | Array,
+    x: Array,
+    z: Array,
+    y: Array,
+    /,
+    *,
+    alpha: float = 1.0,
+    backend: Backend,
+) -> Array:
+    """Return ``a x + alpha z y`` as one fused product, or added into the product."""
     if isinstance(a, torch.Tensor):
-        return torch.matmul(z, y).addcmul_(a, x)
+        return torch.matmul(alpha * z, y).addcmul_(a, x)
     if x.ndim == 2:
-        return torch.addmm(x, z, y, beta=a)
+        return torch.addmm(x, z, y, beta=a, alpha=alpha)
     flat = (torch.flatten(part, end_dim=-3) for part in (x, z, y))
-    return torch.reshape(torch.baddbmm(*flat, beta=a), x.shape)
+    return torch.reshape(torch.baddbmm(*flat, beta=a, alpha=alpha), x.shape)
+
+
+def combine(
+    factors: Sequence[float], squares: Sequence[Array], diagonal: float, /, *, backend: Backend
+) -> Array:
+    """Return the sum of ``factors[i] squares[i]`` and `diagonal` I, in one array."""
+    total = factors[0] * squares[0]
+    for factor, square in zip(factors[1:], squares[1:], strict=True):
+        total.add_(square, alpha=factor)
+    if diagonal != 0.0:
+        total.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    return total
+
+
+def positive_definite(x: Array, /, *, backend: Backend) -> Array:
+    """Say which Hermitian matrices have a Cholesky factorization, a tenth of their spectrum."""
+    return torch.linalg.cholesky_ex(x).info == 0

@@ -45,6 +45,13 @@ class Backend(Protocol):
         """Say whether code may read values of `x` without waiting for a device or a tracer."""
         ...
 
+    def multiplies(self, x: Array, /) -> bool:
+        """Say whether products of matrices like `x`, in half precision, are fast and exact.
+
+        That is, faster than those in float32, and added up in float32.
+        """
+        return False
+
     def device(self, x: Array, /) -> Device:
         """Return the device that new arrays next to `x` are made on, None for no choice."""
         ...

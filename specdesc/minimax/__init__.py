@@ -4,6 +4,7 @@ An iteration applies odd polynomials p(x) = a x + b x**3 + ... to the singular v
 What it does to a whole interval of them is known before any matrix is seen.
 """
 
+from specdesc.minimax.costs import gram_side_costs, x_side_costs
 from specdesc.minimax.forms import PRODUCTS, Step, evaluation_step, step_polynomial
 from specdesc.minimax.images import Polynomial, composed_image, image
 from specdesc.minimax.polynomial import MinimaxPolynomial, minimax_polynomial
@@ -17,7 +18,8 @@ from specdesc.minimax.published import (
     damped_polar_express,
     slope,
 )
-from specdesc.minimax.schedule import Schedule, cheapest_schedule, x_side_costs
+from specdesc.minimax.schedule import Schedule, cheapest_schedule
+from specdesc.minimax.segments import Split, split
 
 __all__ = [
     "NEWTON_SCHULZ",
@@ -28,6 +30,7 @@ __all__ = [
     "Polynomial",
     "Quintic",
     "Schedule",
+    "Split",
     "Step",
     "bound",
     "cheapest_schedule",
@@ -35,9 +38,11 @@ __all__ = [
     "damped",
     "damped_polar_express",
     "evaluation_step",
+    "gram_side_costs",
     "image",
     "minimax_polynomial",
     "slope",
+    "split",
     "step_polynomial",
     "x_side_costs",
 ]

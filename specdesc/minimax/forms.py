@@ -1,16 +1,17 @@
 """Steps: odd polynomials in a form that a matrix kernel evaluates stably."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import NamedTuple
 
+from specdesc.minimax.algebra import add, multiply, scale
 from specdesc.minimax.images import Polynomial
+from specdesc.minimax.shifted import expand_shifted, shifted_constants
 
 #: Products of square matrices per step, once the Gram matrix is known.
-PRODUCTS: Mapping[int, int] = MappingProxyType({3: 0, 5: 1, 9: 2})
+PRODUCTS: Mapping[int, int] = MappingProxyType({3: 0, 5: 1, 9: 2, 17: 3})
 
 
 class Step(NamedTuple):
@@ -20,13 +21,14 @@ class Step(NamedTuple):
     X <- r(R) X, r(R) = a_0 I + Z. The identity stays implicit: form Z, then X <- a_0 X + Z X.
     With R2 = R R, S = 2 R - I and T2 = 2 S S - I = 8 (R2 - R) + I:
 
-    ======  ==================  =================================
-    degree  constants           definition
-    ======  ==================  =================================
-    3       a_0, b              Z = b R
-    5       a_0, b, c           Z = b R + c R2
-    9       a_0, b, c, d, e     Z = b S + c T2 + (d S + e T2) T2
-    ======  ==================  =================================
+    ======  ======================  =================================
+    degree  constants               definition
+    ======  ======================  =================================
+    3       a_0, b                  Z = b R
+    5       a_0, b, c               Z = b R + c R2
+    9       a_0, b, c, d, e         Z = b S + c T2 + (d S + e T2) T2
+    17      a_0, mu, k_1, ..., k_8  see `specdesc.minimax.shifted`
+    ======  ======================  =================================
 
     Monomials of degree 9 would cancel at small ratios, even in single precision.
 
@@ -47,7 +49,7 @@ class Step(NamedTuple):
 
 
 def evaluation_step(coefficients: Polynomial, /) -> Step:
-    """Put an odd polynomial of degree 3, 5 or 9 into the form of its degree.
+    """Put an odd polynomial of degree 3, 5, 9 or 17 into the form of its degree.
 
     Parameters
     ----------
@@ -72,11 +74,11 @@ def evaluation_step(coefficients: Polynomial, /) -> Step:
     """
     degree = 2 * len(coefficients) - 1
     if degree not in PRODUCTS:
-        msg = f"coefficients must have 2, 3 or 5 entries, got {len(coefficients)}"
+        msg = f"coefficients must have 2, 3, 5 or 9 entries, got {len(coefficients)}"
         raise ValueError(msg)
     exact = [Fraction(c) for c in coefficients]
     rounded = tuple(float(c) for c in exact)
-    return Step(degree, _chebyshev(exact) if degree == 9 else rounded, rounded)
+    return Step(degree, _CONSTANTS[degree](exact) if degree in _CONSTANTS else rounded, rounded)
 
 
 def step_polynomial(step: Step, /) -> tuple[Fraction, ...]:
@@ -85,28 +87,8 @@ def step_polynomial(step: Step, /) -> tuple[Fraction, ...]:
     They differ from ``step.coefficients`` by the rounding of the constants.
     """
     constants = [Fraction(c) for c in step.constants]
-    return tuple(_expand_chebyshev(constants) if step.degree == 9 else constants)
-
-
-# Small polynomials, constant term first.
-
-
-def _add(*terms: Sequence[Fraction]) -> list[Fraction]:
-    """Sum of polynomials."""
-    return [sum(c, Fraction()) for c in itertools.zip_longest(*terms, fillvalue=Fraction())]
-
-
-def _scale(factor: float | Fraction, terms: Sequence[Fraction]) -> list[Fraction]:
-    """Multiple of a polynomial."""
-    return [Fraction(factor) * c for c in terms]
-
-
-def _multiply(left: Sequence[Fraction], right: Sequence[Fraction]) -> list[Fraction]:
-    """Product of polynomials."""
-    product = [Fraction()] * (len(left) + len(right) - 1)
-    for (i, a), (j, b) in itertools.product(enumerate(left), enumerate(right)):
-        product[i + j] += a * b
-    return product
+    expand = _EXPANSIONS.get(step.degree)
+    return tuple(expand(constants) if expand else constants)
 
 
 def _chebyshev(factor: Sequence[Fraction]) -> tuple[float, ...]:
@@ -132,5 +114,10 @@ def _expand_chebyshev(constants: Sequence[Fraction]) -> list[Fraction]:
     first = [Fraction(-1), Fraction(2)]
     second = [Fraction(1), Fraction(-8), Fraction(8)]
     constant, b, c, d, e = constants
-    low = _add([constant], _scale(b, first), _scale(c, second))
-    return _add(low, _multiply(_add(_scale(d, first), _scale(e, second)), second))
+    low = add([constant], scale(b, first), scale(c, second))
+    return add(low, multiply(add(scale(d, first), scale(e, second)), second))
+
+
+# Monomials serve degrees 3 and 5.
+_CONSTANTS = MappingProxyType({9: _chebyshev, 17: shifted_constants})
+_EXPANSIONS = MappingProxyType({9: _expand_chebyshev, 17: expand_shifted})

@@ -9,7 +9,7 @@ given tolerance.
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -83,6 +83,7 @@ def cheapest_schedule(
     *,
     margin: float = 0.0,
     first: int = 3,
+    least: float = 0.0,
 ) -> Schedule:
     """Cheapest sequence of odd polynomials that takes [floor, 1] close to 1.
 
@@ -97,8 +98,8 @@ def cheapest_schedule(
     tolerance : float
         Largest abs(1 - p(x)) wanted on [floor, 1], in (0, 1).
     costs : mapping of int to float
-        Cost of a step for each degree allowed, out of 3, 5 and 9; for
-        example `x_side_costs`.
+        Cost of a step for each degree allowed, out of 3, 5, 9 and
+        17; for example `x_side_costs`.
     margin : float, default 0.0
         Relative amount, below 0.1, by which every interval is widened on both
         sides before the next step is planned, so that rounding inside a step
@@ -108,6 +109,9 @@ def cheapest_schedule(
     first : int, default 3
         The least degree of the first step: 5 where that step has to form the square of the Gram
         matrix anyway.
+    least : float, default 0.0
+        The least ratio of the ends of an interval on which degree 17 is used. Its three products
+        lose about 5 / ratio unit roundoffs (measured).
 
     Returns
     -------
@@ -140,16 +144,8 @@ def cheapest_schedule(
     if not 0.0 <= margin < 0.1:
         msg = f"margin must be at least 0 and below 0.1, got margin={margin!r}"
         raise ValueError(msg)
-    return _schedule(float(floor), float(tolerance), _checked_costs(costs), float(margin), first)
-
-
-def x_side_costs(alpha: float, /, *, degrees: Iterable[int] = tuple(PRODUCTS)) -> dict[int, float]:
-    """Return the cost of a step: 4 alpha + 2 k, with k products of square matrices.
-
-    In units of m^3 flops for an m x n matrix with alpha = n / m >= 1: the Gram matrix and the
-    product with the iterate cost 2 alpha each.
-    """
-    return {d: 4.0 * alpha + 2.0 * PRODUCTS[d] for d in degrees}
+    search = _Search(_checked_costs(costs), float(margin), first, float(least))
+    return _schedule(float(floor), float(tolerance), search)
 
 
 def _check_open(name: str, value: float, low: float, high: float) -> None:
@@ -172,15 +168,28 @@ def _checked_costs(costs: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
 _SMALLEST_FLOOR = 1e-12  # below, the rounding of the constants decides
 
 
+class _Search(NamedTuple):
+    """What may be used."""
+
+    costs: tuple[tuple[int, float], ...]
+    margin: float
+    first: int
+    least: float
+
+    def allows(self, degree: int, state: "_State") -> bool:
+        """Say whether a step of this degree may follow."""
+        if not state.degrees and degree < self.first:
+            return False
+        return degree < 17 or state.interval.lower >= self.least
+
+
 @lru_cache(maxsize=1024)
-def _schedule(
-    floor: float, tolerance: float, costs: tuple[tuple[int, float], ...], margin: float, first: int
-) -> Schedule:
+def _schedule(floor: float, tolerance: float, search: _Search) -> Schedule:
     """Search, build and verify."""
-    margin = max(margin, _STORED)
-    degrees, intervals, bests = _search(floor, tolerance, costs, margin, first)
-    steps = _build(bests, margin)
-    prices = dict(costs)
+    search = search._replace(margin=max(search.margin, _STORED))
+    degrees, intervals, bests = _search(floor, tolerance, search)
+    steps = _build(bests, search.margin)
+    prices = dict(search.costs)
     exact = [step_polynomial(step) for step in steps]
     inside = composed_image(exact, floor, 1.0)
     low, high = composed_image(exact, 0.0, floor)
@@ -200,22 +209,20 @@ _STORED = 2.0**-41
 
 
 def _search(
-    floor: float, tolerance: float, costs: tuple[tuple[int, float], ...], margin: float, first: int
+    floor: float, tolerance: float, search: _Search
 ) -> tuple[tuple[int, ...], list[_Interval], list[Best]]:
     """Degrees, intervals and solutions of the cheapest schedule."""
-    wanted = max(tolerance, 1.01 * _attainable(max(costs)[0], margin))
+    wanted = max(tolerance, 1.01 * _attainable(max(search.costs)[0], search.margin))
     target = wanted
     while True:
-        degrees = _cheapest(floor, target, costs, margin, first)
-        intervals, bests = _plan(floor, degrees, margin)
+        degrees = _cheapest(floor, target, search)
+        intervals, bests = _plan(floor, degrees, search.margin)
         if bests[-1].error <= wanted:
             return degrees, intervals, bests
         target *= 1.0 - 1e-4  # missed by the error of the fit
 
 
-def _cheapest(
-    floor: float, tolerance: float, costs: tuple[tuple[int, float], ...], margin: float, first: int
-) -> tuple[int, ...]:
+def _cheapest(floor: float, tolerance: float, search: _Search) -> tuple[int, ...]:
     """Degrees of the cheapest schedule, by a search in the order of cost."""
     heap = [_State(0.0, math.inf, (), _Interval(floor, 1.0 - floor))]
     smallest = math.inf
@@ -226,10 +233,9 @@ def _cheapest(
         if state.odds <= tolerance / (1.0 - tolerance):
             return state.degrees
         smallest = state.odds
-        for degree, cost in costs:
-            if not state.degrees and degree < first:
-                continue
-            heapq.heappush(heap, _child(state, degree, cost, margin))
+        for degree, cost in search.costs:
+            if search.allows(degree, state):
+                heapq.heappush(heap, _child(state, degree, cost, search.margin))
 
 
 def _child(state: _State, degree: int, cost: float, margin: float) -> _State:
@@ -295,6 +301,23 @@ _FIT: Mapping[int, tuple[float, ...]] = MappingProxyType(
             2.24613006e-05,
             4.1756489e-06,
             7.46449811e-07,
+        ),
+        17: (
+            1.29780951,
+            0.902805825,
+            0.313353088,
+            0.105182921,
+            0.0341186668,
+            0.0108227329,
+            0.00339957568,
+            0.00106291091,
+            0.000330388506,
+            0.000101934676,
+            3.12381241e-05,
+            9.52287563e-06,
+            2.8894375e-06,
+            8.67766126e-07,
+            2.40071941e-07,
         ),
     }
 )

@@ -122,7 +122,7 @@ def move_thin(
         xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype) if weight_decay else 1.0
     )
     add = products.kernel("multiply_add", backend)
-    moved = add(shrink, x, thin, xp.astype(right, x.dtype, copy=False), xp=xp)
+    moved = add(shrink, x, thin, xp.astype(right, x.dtype, copy=False), backend=backend)
     return restore(moved, finite, backend=backend)
 
 
