@@ -5,8 +5,8 @@ first, without a clock, then all candidates are timed in turn. Every row carries
 measured against a dense SVD, and what the products of our own run cost alone: the same numbers of
 columns, multiplied with the same matrix.
 
-Writes ``benchmarks/results/truncated.json`` and ``docs/benchmarks-truncated.md``. ``--rows`` runs
-some of the tables and keeps the others as they are in the JSON file.
+Writes ``benchmarks/results/truncated.json`` and ``docs/benchmarks-truncated.md``. ``--rows`` and
+``--matrices`` run a part and keep the rest as it is in the JSON file.
 """
 
 import argparse
@@ -32,6 +32,11 @@ import specdesc as sd
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "truncated.json"
 PAGE = ROOT / "docs" / "benchmarks-truncated.md"
+
+#: Gradients of the trajectory, a few hundred megabytes: kept between runs, not committed.
+RECORD = ROOT / "out" / "trajectory.npz"
+SAMPLES = (10, 50, 100, 200)
+SPECTRA = ("power", "exponential", "gap", "flat")
 
 PASSES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 TOLERANCES = (0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
@@ -135,7 +140,7 @@ def own_products(x, k, tol, start=None):
     def note(product):
         def times(block):
             widths.append((product, block.shape[-1]))
-            return x @ block if product == "x" else x.T @ block
+            return x @ block if product == "x" else (block.T @ x).T
 
         return times
 
@@ -149,7 +154,7 @@ def own_products(x, k, tol, start=None):
 
     def repeat():
         for each in widths:
-            _ = x @ blocks[each] if each[0] == "x" else x.T @ blocks[each]
+            _ = x @ blocks[each] if each[0] == "x" else blocks[each].T @ x
 
     return repeat, len(widths)
 
@@ -191,60 +196,67 @@ def against(label, x, k, gap, peers, target, truth, start=None, repeats=REPEATS)
     }
 
 
-def cold_small():
+def wanted(label, only):
+    return not only or label in only
+
+
+def cold_small(only):
     """Four spectra, single precision."""
     peers = {"scikit-learn": (scikit, PASSES)}
-    return [
-        compare(name, matrix(name, 1024, 768, "float32"), 8, 1e-3, peers, 1.5)
-        for name in ("power", "exponential", "gap", "flat")
-    ]
+    for name in filter(lambda label: wanted(label, only), SPECTRA):
+        yield compare(name, matrix(name, 1024, 768, "float32"), 8, 1e-3, peers, 1.5)
 
 
-def cold_large(names=("power", "exponential", "gap", "flat")):
+def cold_large(only):
     """Four spectra, double precision, rank 32."""
     peers = {
         "scipy arpack": (lambda x, k: scipy_svds(x, k, "arpack"), TOLERANCES),
         "scipy propack": (lambda x, k: scipy_svds(x, k, "propack"), TOLERANCES),
         "scikit-learn": (scikit, PASSES[1:]),
     }
-    return [
-        compare(name, matrix(name, 2048, 2048, "float64"), 32, 1e-6, peers, 1.5, repeats=1)
-        for name in names
-    ]
+    for name in filter(lambda label: wanted(label, only), SPECTRA):
+        x = matrix(name, 2048, 2048, "float64")
+        yield compare(name, x, 32, 1e-6, peers, 1.5, repeats=1)
 
 
-def recorded(n, rank, gap, steps, every):
-    """Yield gradients of a run of truncated descent, with the start that the rule had there."""
+def record(n, rank, steps):
+    """Run truncated descent on robust recovery; keep some gradients and those before them."""
+    if RECORD.exists():
+        return dict(np.load(RECORD))
     random = np.random.default_rng(0)
     truth = random.standard_normal((n, rank)) @ random.standard_normal((rank, n)) / rank**0.5
     data = truth + 0.01 * random.standard_normal((n, n))
     hit = random.random((n, n)) < 0.1
     data[hit] += 10 * random.standard_normal(int(hit.sum()))
     problem = sd.problems.RobustRecovery.from_entries(data)
-    rule = sd.rules.TruncatedSpectralDescent(
-        rank, sd.schedules.geometric(0.1 * np.linalg.norm(truth) / rank**0.5, 0.97), tol=gap
-    )
-    x = np.zeros((n, n))
-    state = rule.init(x)
-    for t in range(steps):
+    first = 0.1 * np.linalg.norm(truth) / rank**0.5
+    rule = sd.rules.TruncatedSpectralDescent(rank, sd.schedules.geometric(first, 0.97), tol=0.02)
+    x, kept = np.zeros((n, n)), {}
+    state, grad = rule.init(x), None
+    for t in range(1, steps + 1):
+        before = grad
         value, grad = problem.value_and_grad(x)
-        if t % every == every - 1:
-            yield t, grad, state["start"]
+        if t in SAMPLES:
+            kept[f"before {t}"], kept[f"at {t}"] = before, grad
         x, state = rule.update(x, grad, state, value=value)
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(RECORD, **kept)
+    return kept
 
 
-def trajectory(n=2048, rank=32, gap=1e-6, steps=200, every=40):
+def trajectory(only, n=2048, rank=32, gap=1e-6, steps=200):
     """Gradients of 200 steps of robust recovery, each from the block of the step before."""
     peers = {"torch svd_lowrank": (torch_lowrank, PASSES), "scikit-learn": (scikit, PASSES)}
-    return [
-        compare(f"step {t + 1}", grad, rank, gap, peers, 4.0, start, repeats=1)
-        for t, grad, start in recorded(n, rank, gap, steps, every)
-    ]
+    kept = record(n, rank, steps)
+    for t in SAMPLES:
+        if wanted(f"step {t}", only):
+            start = sd.truncated_svd(kept[f"before {t}"], rank, tol=gap, full_output=True).start
+            x = kept[f"at {t}"]
+            yield compare(f"step {t}", x, rank, gap, peers, 4.0, start, repeats=1)
 
 
-def stack():
+def stack(only):
     """256 matrices of 64 by 64 in one call."""
-    rows = []
     random = np.random.default_rng(0)
     power = np.stack([matrix("power", 64, 64, "float32", seed) for seed in range(256)])
     for label, host in (
@@ -263,7 +275,7 @@ def stack():
         }
         times = best_times(run)
         for mode in ("cold", "warm"):
-            rows.append(
+            yield (
                 {
                     "matrix": f"{label}, {mode}",
                     "gap wanted": gap,
@@ -278,7 +290,6 @@ def stack():
                     "target": 5.0,
                 }
             )
-    return rows
 
 
 TABLES = {
@@ -355,13 +366,17 @@ def environment():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="*", default=range(len(TABLES)))
-    chosen = parser.parse_args().rows
+    parser.add_argument("--matrices", nargs="*", default=[], help="of these tables, such as gap")
+    options = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     tables = json.loads(RESULTS.read_text())["tables"] if RESULTS.exists() else {}
     for i, (title, table) in enumerate(TABLES.items()):
-        if i in chosen:
-            tables[title] = table()
-            print("\n".join([title, *map(_row, tables[title])]), flush=True)
+        if i in options.rows:
+            rows = {row["matrix"]: row for row in tables.get(title, [])}
+            for row in table(options.matrices):
+                rows[row["matrix"]] = row
+                print(_row(row), flush=True)
+            tables[title] = list(rows.values())
     ordered = {title: tables[title] for title in TABLES if title in tables}
     report = {"environment": environment(), "tables": ordered}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)

@@ -82,17 +82,24 @@ def certificate(
 
 
 def extrapolate(
-    before: Array, last: Array, value: Array, least: float, /, *, xp: Namespace
+    before: Array, last: Array, value: Array, least: float | Array, /, *, xp: Namespace
 ) -> Array:
     """Estimate what a rising sequence still misses, by Aitken's extrapolation of its last growth.
 
     The ratio of two growths is taken to be `least` at least. An estimate, not a bound.
     """
-    grown, growing = last - before, value - last
-    moving = grown > 0
-    ratio = growing / xp.where(moving, grown, xp.ones_like(grown))
-    ratio = xp.clip(xp.where(moving, ratio, xp.ones_like(ratio)), least, 0.99)
+    smallest = xp.zeros_like(value) + least
+    ratio = xp.clip(xp.maximum(growth_ratio(before, last, value, xp=xp), smallest), max=0.99)
+    growing = value - last
     return xp.maximum(growing, xp.zeros_like(growing)) * ratio / (1.0 - ratio)
+
+
+def growth_ratio(before: Array, last: Array, value: Array, /, *, xp: Namespace) -> Array:
+    """Return the last growth over the one before, 1 where nothing grew before."""
+    grown = last - before
+    moving = grown > 0
+    ratio = (value - last) / xp.where(moving, grown, xp.ones_like(grown))
+    return xp.where(moving, ratio, xp.ones_like(ratio))
 
 
 def rounding(value: Array, rank: int, unit: float, /) -> Array:
