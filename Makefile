@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # One thread a test process: two of them share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test test-slow test-gpu test-wheel doctest lint bench docs clean
+.PHONY: demo test test-slow test-gpu test-wheel doctest lint bench bench-truncated docs clean
 
 demo: .venv/demo
 	mkdir -p out
@@ -39,6 +39,10 @@ lint: .venv/test .venv/lint
 bench: .venv/test .venv/bench
 	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
 	$(ONE_THREAD) $(BIN)/asv run --python=same --quick --config benchmarks/asv.conf.json
+
+# Beside SciPy, scikit-learn and torch; writes docs/benchmarks-truncated.md. Some minutes.
+bench-truncated: .venv/test .venv/bench
+	$(BIN)/python benchmarks/truncated.py
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html

@@ -148,17 +148,15 @@ def _iterate(
     parts, growing = list[Part](), Growing(members, source, space, [before, value])
     if any(done):
         chosen = [i for i, flag in enumerate(done) if flag]
-        some = growing.only(chosen, backend)
+        some, ready, final = growing.only(chosen, backend), half, estimate
         if some is not growing:
-            half, (estimate,) = (
+            ready, (final,) = (
                 Half(*_pick(half, chosen, backend)),
                 _pick([estimate], chosen, backend),
             )
-        triplets = krylov.half_leading(half, backend=backend)
-        squares = widest(triplets.s, backend=backend) ** 2
-        served = _certified(
-            triplets, xp.sum(squares, axis=-1), estimate, some.source, task, backend
-        )
+        triplets = krylov.half_leading(ready, backend=backend)
+        captured = xp.sum(widest(triplets.s, backend=backend) ** 2, axis=-1)
+        served = _certified(triplets, captured, final, some.source, task, backend)
         parts.append(Part(some.members, served))
     going = [i for i, flag in enumerate(done) if not flag]
     if not going:

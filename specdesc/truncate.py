@@ -116,7 +116,7 @@ def truncated_svd(
 
     Parameters
     ----------
-    x : array, shape (..., m, n)
+    x : array, shape (..., m, n), or LinearOperator
         Real or complex. Half precision is computed in float32 and cast back.
     rank : int
         From 1 to min(m, n).
@@ -142,19 +142,29 @@ def truncated_svd(
 
     Notes
     -----
-    With a `tol`: subspace iteration, one pass from a warm `start`, two passes from random columns,
-    then the dense SVD, each entered only if the one before has met `tol` neither by its
-    certificate nor by four times its estimate. Where code may not look at values (JAX, GPUs,
-    traced arrays) the first of them is the plan. ``gap`` is a true bound; it has a floor set by
-    the energy of the singular values beyond the block, so on a heavy tail it stays large while
-    ``estimate`` says how close the value is.
+    With a `tol` and where code may look at values (NumPy, torch on a CPU): one pass of subspace
+    iteration from `start` or from random columns; the block Krylov space that its products begin;
+    the dense SVD. Each is entered only if the one before has met `tol` neither by its certificate
+    nor by four times its estimate, and starts from what that one has. Two columns of a warm block
+    are drawn anew, and a block that the energy outside of it proves useless is dropped for random
+    columns. Elsewhere (JAX, GPUs, traced arrays) the plan is fixed: one pass from a `start`, two
+    from random columns, whatever `tol` is; ``estimate`` says how far they came.
 
-    With b = rank + 10 a warm call takes 8 m n b flops and a cold one 12 m n b, plus O((m + n) b²).
-    Blocks wider than a quarter of the short side go to the dense SVD at once.
+    ``gap`` is a true bound, rounding included. It has a floor set by the energy of the singular
+    values outside of the space, so on a heavy tail it stays large while ``estimate`` says how close
+    the value is. Of the answers accepted by four times the estimate, 0.1 % miss more than `tol` in
+    a sweep over power laws, exponentials, gaps, flat spectra, ties, random and sign matrices; those
+    that do are at the edge of a flat bulk or hide a gap behind a slow start, and most miss less
+    than ten times `tol`. An estimate is blind to a direction that no column has a part of.
+
+    With b = rank + 10 a warm pass takes 4 m n b flops, and s steps of a cold Krylov space
+    4 m n (rank + 2) s and less than twice that in all, in O((m + n) rank) memory. Blocks wider than
+    a quarter of the short side go to the dense SVD at once.
 
     References
     ----------
-    Halko, Martinsson, Tropp, arXiv:0909.4061 (subspace iteration). Certificate: derived.
+    Halko, Martinsson, Tropp, arXiv:0909.4061 (subspace iteration); Musco, Musco, arXiv:1504.05477
+    (block Krylov). Certificate and ladder: derived.
 
     Examples
     --------

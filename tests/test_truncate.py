@@ -479,3 +479,176 @@ def test_memory_does_not_grow_with_a_second_copy_of_the_input() -> None:
     x = np.ones((200_000, 3))
     _, s, _ = truncated_svd(x, 2)
     np.testing.assert_allclose(s, [600_000**0.5, 0], atol=1e-8)
+
+
+# --- a zoo, and where others break ---------------------------------------------------------------
+
+ZOO = {
+    "gaussian": support.gaussian(72, 64, seed=1),
+    **{
+        f"condition 1e{e}": support.with_spectrum(np.geomspace(1, 10.0**-e, 64), (72, 64))
+        for e in (1, 6, 12)
+    },
+    "rank one": support.with_spectrum([3.0], (72, 64)),
+    "rank one and noise": support.with_spectrum([3.0], (72, 64))
+    + 1e-3 * support.gaussian(72, 64, seed=2),
+    "deficient": support.with_spectrum([2.0, 1.0, 0.5], (72, 64)),
+    "repeated": support.with_spectrum([1.0] * 40 + [0.5] * 24, (72, 64)),
+    "identity": np.eye(72, 64),
+    "one huge row": support.gaussian(72, 64, seed=3)
+    * np.where(np.arange(72) == 5, 1e6, 1.0)[:, None],
+    "zero": np.zeros((72, 64)),
+    "row": support.gaussian(1, 64, seed=4),
+    "column": support.gaussian(64, 1, seed=5),
+    "complex": support.gaussian(64, 72, seed=6, dtype="complex128"),
+    "scale 1e-30": 1e-30 * support.gaussian(72, 64, seed=7),
+    "scale 1e30": 1e30 * support.gaussian(72, 64, seed=8),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_step_on_a_zoo(name: str, library: Library) -> None:
+    """Ky Fan value, spectral norm and nuclear norm of U_k V_kᴴ, at every tolerance and rank."""
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    if library.compiles and name not in ("deficient", "scale 1e30"):
+        pytest.skip("the same compiled code for all")
+    host = ZOO[name]
+    dtype = "complex64" if np.iscomplexobj(host) else "float32"
+    x = library.array(host, dtype)
+    host = library.numpy(x).astype("complex128")
+    s = np.linalg.svd(host, compute_uv=False)
+    for rank in {1, min(4, *host.shape), min(host.shape)}:
+        if library.compiles and rank != 4:
+            continue
+        for tol in (None, 0.1, 1e-3):
+            full = truncated_spectral_step(x, rank, tol=tol, full_output=True)
+            step = library.numpy(full.step).astype("complex128")
+            value, gap = (float(library.numpy(y)) for y in (full.value, full.gap))
+            kept, truth = int(library.numpy(full.rank)), s[:rank].sum()
+            sizes = np.linalg.svd(step, compute_uv=False)
+            rounding = 200 * EPS["float32"] * max(truth, 1e-37)
+            np.testing.assert_allclose(sizes[:kept], 1, atol=2e-5)
+            np.testing.assert_allclose(sizes[kept:], 0, atol=2e-5)
+            assert abs(np.vdot(step, host).real - value) <= rounding * rank
+            assert truth - value <= gap * (1 + 1e-6)
+            if tol is not None and library.branches:
+                assert truth - value <= tol * truth + rounding
+
+
+def test_the_smallest_and_largest_scales_of_double_precision() -> None:
+    for scale in (1e-300, 1e300):
+        x = scale * support.gaussian(72, 64, seed=1)
+        for tol in (None, 1e-3):
+            full = truncated_spectral_step(x, 4, tol=tol, full_output=True)
+            truth = ky_fan(x / scale, 4)
+            assert full.value / scale == pytest.approx(truth, rel=1e-3)
+            assert (truth - full.value / scale) <= full.gap / scale
+
+
+def test_a_nan_or_an_inf_in_one_matrix_of_a_mixed_stack(library: Library) -> None:
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    stack = np.stack([ZOO["gaussian"], ZOO["zero"], ZOO["deficient"], ZOO["gaussian"] * 1e-20])
+    bad = np.concatenate([stack, stack[:2]])
+    bad[4, 3, 3], bad[5, 0, 0] = np.nan, np.inf
+    full = truncated_svd(library.array(bad, "float32"), 4, tol=0.01, full_output=True)
+    assert np.isnan(library.numpy(full.U)[4:]).all()
+    assert np.isnan(library.numpy(full.value)[4:]).all()
+    assert np.isfinite(library.numpy(full.start)).all()
+    if library.compiles:
+        return
+    for i in range(4):
+        alone = truncated_svd(library.array(bad[i], "float32"), 4, tol=0.01, full_output=True)
+        expected = library.numpy(alone.S)
+        limit = 0.01 * float(expected.sum()) + 1e-37
+        np.testing.assert_allclose(library.numpy(full.S)[i], expected, atol=limit)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (90, 64), (64, 90)])
+def test_complex_values_as_accurate_as_real_ones(shape: tuple[int, int]) -> None:
+    """R17: a compressed SVD that forgets a conjugate is wrong by half of every value."""
+    x = support.gaussian(shape[0], 5, dtype="complex128") @ support.gaussian(
+        5, shape[1], seed=1, dtype="complex128"
+    ) + 0.5 * support.gaussian(*shape, seed=2, dtype="complex128")
+    truth = np.linalg.svd(x, compute_uv=False)[:4]
+    for tol in (1e-2, 1e-6):
+        np.testing.assert_allclose(truncated_svd(x, 4, tol=tol)[1], truth, rtol=2e-2)
+
+
+def test_flat_spectra_do_not_fail_and_errors_are_said() -> None:
+    """R24, R25: no exception at a flat spectrum, and never a wrong value that looks right."""
+    for spectrum in (np.linspace(1, 0.5, 150), np.ones(150), 0.97 ** np.arange(150)):
+        x = support.with_spectrum(spectrum, (200, 150))
+        for tol in (0.3, 1e-2, 1e-4, 1e-8):
+            full = truncated_svd(x, 8, tol=tol, full_output=True)
+            missed = spectrum[:8].sum() - full.value
+            assert missed <= full.gap
+            assert missed <= max(tol * full.value, 1e-12)
+
+
+def test_both_factors_are_orthonormal_where_columns_are_only_normalized_elsewhere() -> None:
+    """R30: unit columns are no polar factor; the step has singular values 1, all of them."""
+    x = made("power law")
+    full = truncated_svd(x, RANK, tol=0.1, full_output=True)
+    moved = x + 0.05 * support.gaussian(*SHAPE, seed=4) / 10
+    u, _, vh = truncated_svd(moved, RANK, tol=0.1, start=full.start)
+    for gram in (adjoint(u) @ u, vh @ adjoint(vh)):
+        assert np.abs(gram - np.eye(RANK)).max() <= 1e-13
+    normalized = adjoint(u) @ moved
+    normalized /= np.linalg.norm(normalized, axis=1, keepdims=True)
+    # What a column normalization would give from the same left factor is not an isometry.
+    assert np.abs(normalized @ adjoint(normalized) - np.eye(RANK)).max() > 1e-6
+
+
+def test_a_useless_start_is_dropped() -> None:
+    """An invariant subspace of trailing directions leads nowhere, whatever is spent on it."""
+    n = SHAPE[1]
+    u, v = support.orthonormal(SHAPE[0], n, seed=1), support.orthonormal(n, n, seed=2)
+    x = (u * np.where(np.arange(n) < 20, 1.0, 0.01)) @ v.T
+    start = np.ascontiguousarray(v[:, 40 : 40 + RANK + 10])
+    full = truncated_svd(x, RANK, tol=0.01, start=start, full_output=True)
+    assert full.value == pytest.approx(RANK, rel=0.01)
+
+
+# --- matrices behind their products --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30), (5, 7), (1, 9), (9, 1), (200, 150)])
+@pytest.mark.parametrize("energy", [True, False])
+def test_an_operator_gives_what_its_matrix_gives(shape: tuple[int, int], energy: bool) -> None:
+    host = support.gaussian(*shape, seed=3, dtype="complex128")
+    for rank in {1, min(shape) // 2 + 1, min(shape)}:
+        operator, _ = counting(host, energy)
+        for start in (None, initial_start(operator, rank)):
+            full = truncated_svd(operator, rank, tol=1e-3, start=start, full_output=True)
+            missed = ky_fan(host, rank) - full.value
+            # Without a dense SVD behind them, the products may end before the tolerance.
+            assert missed <= max(1e-3 * full.value, 4 * full.estimate)
+            assert missed <= full.gap
+            assert np.isfinite(full.gap) == energy
+            assert_ratio(adjoint(full.U) @ full.U - np.eye(rank), max(shape), 2**-52)
+            assert_ratio(full.Vh @ adjoint(full.Vh) - np.eye(rank), max(shape), 2**-52)
+            assert full.start.shape == (shape[1], min(rank + 10, *shape))
+
+
+def test_an_operator_needs_a_tolerance_and_the_right_shapes() -> None:
+    operator, _ = counting(support.gaussian(6, 5))
+    with pytest.raises(ValueError, match="tol must be given for a LinearOperator"):
+        truncated_svd(operator, 2)
+    with pytest.raises(ValueError, match=r"rank must be an integer from 1 to 5 for shape \(6, 5\)"):
+        truncated_svd(operator, 6, tol=0.1)
+    with pytest.raises(ValueError, match=r"start must have shape \(5, 5\)"):
+        truncated_svd(operator, 2, tol=0.1, start=np.ones((4, 4)))
+    wrong = LinearOperator(lambda b: b, lambda b: b, (6, 5), np.ones(1))
+    with pytest.raises(ValueError, match=r"must have shape \(6, \d\), got \(5, \d\)"):
+        truncated_svd(wrong, 2, tol=0.1)
+    with pytest.raises(ValueError, match="shape must be"):
+        LinearOperator(lambda b: b, lambda b: b, (3,), np.ones(1))  # type: ignore[arg-type]
+
+
+def test_an_operator_whose_products_are_not_finite_gives_nan() -> None:
+    operator = LinearOperator(lambda b: b * np.nan, lambda b: b, (8, 8), np.ones(1))
+    full = truncated_svd(operator, 2, tol=0.1, full_output=True)
+    assert np.isnan(full.U).all()
+    assert np.isnan(full.value)
