@@ -652,3 +652,66 @@ def test_an_operator_whose_products_are_not_finite_gives_nan() -> None:
     full = truncated_svd(operator, 2, tol=0.1, full_output=True)
     assert np.isnan(full.U).all()
     assert np.isnan(full.value)
+
+
+# --- estimates along trajectories ----------------------------------------------------------------
+
+
+def subgradients(seed: int, n: int = 100, rank: int = 3, steps: int = 60) -> list[Any]:
+    """Return the subgradients of robust recovery, along exact truncated descent."""
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, n))
+    data = truth + 0.01 * rng.standard_normal((n, n))
+    data += np.where(rng.random((n, n)) < 0.2, 10 * rng.standard_normal((n, n)), 0.0)
+    x, found, first = np.zeros((n, n)), [], 0.15 * np.linalg.norm(truth) / rank**0.5
+    for t in range(steps):
+        found.append(np.sign(x - data) / n**2)
+        x = x - first * 0.95**t * truncated_spectral_step(found[-1], rank)
+    return found
+
+
+def averages(gradients: list[Any], beta: float) -> list[Any]:
+    mean, found = 0.0 * gradients[0], []
+    for each in gradients:
+        mean = beta * mean + (1 - beta) * each
+        found.append(mean)
+    return found
+
+
+def drifting(spectrum: Any, seed: int, steps: int = 30) -> list[Any]:
+    """Return matrices of one spectrum whose singular vectors turn by about one degree a step."""
+    rng = np.random.default_rng(seed)
+    n = len(spectrum)
+    u, v = (support.orthonormal(n, n, seed=2 * seed + i) for i in range(2))
+    found = []
+    for _ in range(steps):
+        u, v = (np.linalg.qr(q + 0.02 / n**0.5 * rng.standard_normal((n, n)))[0] for q in (u, v))
+        found.append((u * spectrum) @ v.T)
+    return found
+
+
+@pytest.mark.slow
+def test_estimates_are_right_along_trajectories() -> None:
+    """Four times the estimate covers what is missed and the tolerance is met in 99 % of calls."""
+    i = np.arange(100)
+    count = covered = met = 0
+    for seed in range(2):
+        raw = subgradients(seed)
+        runs = [raw, averages(raw, 0.9), averages(raw, 0.99)]
+        spectra = (1 / (1 + i), 1 - 0.5 * i / 100, 0.95**i, np.where(i < 4, 1.0, 0.3))
+        runs += [drifting(spectrum, seed) for spectrum in spectra]
+        for run in runs:
+            values = [ky_fan(x, 4) for x in run]
+            for tol in (0.2, 1e-2, 1e-3, 1e-5):
+                start = None
+                for x, truth in zip(run, values, strict=True):
+                    full = truncated_svd(x, 4, tol=tol, start=start, full_output=True)
+                    start, missed = full.start, truth - full.value
+                    rounding = 1e-12 * truth
+                    assert missed <= full.gap + rounding
+                    count += 1
+                    covered += missed <= 4 * full.estimate + rounding
+                    met += missed <= tol * truth + rounding
+    assert count > 2000
+    assert covered >= 0.99 * count
+    assert met >= 0.99 * count
