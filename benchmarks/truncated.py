@@ -308,7 +308,8 @@ Written by `make bench-truncated`; do not edit. One run on {machine}, {threads} 
 Every method is given the cheapest of its settings that reaches the wanted relative Ky Fan gap; the
 gap beside a time was measured against a dense SVD. *ratio* is the peer's time over ours. *share* is
 our time over that of our own products alone, the same blocks multiplied with the same matrix; its
-target is 1.4 at most. A row that misses a target says so.
+target is 1.4 at most. A row that misses a target says so. With `--matrices` a part is run anew, so
+rows may come from several runs; the ratio in a row is always of two times from one.
 """
 
 
