@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # One thread a test process: two of them share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test test-slow test-gpu test-wheel doctest lint bench calibrate targets docs clean
+.PHONY: demo test test-slow test-gpu test-wheel doctest lint bench bench-truncated calibrate targets \
+	docs clean
 
 demo: .venv/demo
 	mkdir -p out
@@ -51,6 +52,10 @@ targets: .venv/test
 # What method="auto" is chosen from. Likewise, and before the comparison.
 calibrate: .venv/test
 	$(BIN)/python -m benchmarks.calibrate
+
+# Beside SciPy, scikit-learn and torch; writes docs/benchmarks-truncated.md. Some minutes.
+bench-truncated: .venv/test .venv/bench
+	$(BIN)/python benchmarks/truncated.py
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html

@@ -1,7 +1,8 @@
 """Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
 
-from specdesc import backends, preconditioners, problems, prox, rules, schedules, testing
+from specdesc import backends, norms, preconditioners, problems, prox, rules, schedules, testing
 from specdesc._extras import MissingExtra
+from specdesc._operator import LinearOperator
 from specdesc.clip import spectral_clip
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 from specdesc.minimize import History, Result, minimize
@@ -19,6 +20,7 @@ from specdesc.truncate import (
 
 __all__ = [
     "History",
+    "LinearOperator",
     "MinimaxPolynomial",
     "MissingExtra",
     "Orthogonalization",
@@ -31,6 +33,7 @@ __all__ = [
     "initial_start",
     "minimax_polynomial",
     "minimize",
+    "norms",
     "orthogonalize",
     "plan_orthogonalization",
     "polar",

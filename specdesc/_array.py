@@ -125,15 +125,17 @@ def check_same_shape(x: Array, y: Array, x_name: str, y_name: str, /) -> None:
         raise ValueError(msg)
 
 
-def check_rank(rank: int, x: Array, /) -> None:
+def check_rank(rank: int, x: Array, /, name: str = "rank") -> None:
     """Raise `ValueError` unless 1 <= rank <= min(m, n); an empty matrix takes any rank."""
     limit = min(x.shape[-2:])
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 or (limit and rank > limit):
-        msg = f"rank must be an integer from 1 to {limit} for shape {tuple(x.shape)}, got {rank!r}"
+        msg = (
+            f"{name} must be an integer from 1 to {limit} for shape {tuple(x.shape)}, got {rank!r}"
+        )
         raise ValueError(msg)
 
 
-def check_positive_rank(rank: int, name: str = "rank", /) -> None:
+def check_positive_rank(rank: int, /, name: str = "rank") -> None:
     """Raise `ValueError` unless `rank` is an integer of at least 1."""
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         msg = f"{name} must be an integer of at least 1, got {rank!r}"

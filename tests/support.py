@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import specdesc
-from specdesc import backends, preconditioners, prox, rules, schedules
+from specdesc import backends, norms, preconditioners, prox, rules, schedules
 
 Array = Any
 
@@ -515,6 +515,30 @@ OPERATIONS = (
         tolerance=0.3,
     ),
     Operation("initial_start", _first_start, _start, ("initial_start",), linalg=False),
+    Operation(
+        "norms.KyFan",
+        lambda x: (
+            norms.KyFan(RANK).value(x),
+            norms.KyFan(RANK).dual(x),
+            norms.KyFan(RANK).sharp(x),
+        ),
+        _state(_number, _number, _matrix),
+        ("norms.KyFan",),
+    ),
+    Operation(
+        "norms.KyFanDual.lmo",
+        lambda x: norms.KyFanDual(RANK).lmo(x, 3.0),
+        _matrix,
+        ("norms.KyFanDual",),
+    ),
+    Operation("norms.Spectral", norms.Spectral().direction, _matrix, ("norms.Spectral",)),
+    Operation("norms.Nuclear", norms.Nuclear().sharp, _matrix, ("norms.Nuclear",)),
+    Operation(
+        "norms.Frobenius", norms.Frobenius().lmo, _matrix, ("norms.Frobenius",), linalg=False
+    ),
+    Operation("norms.Max", norms.Max().sharp, _matrix, ("norms.Max",), linalg=False),
+    Operation("norms.Columns", norms.Columns().sharp, _matrix, ("norms.Columns",), linalg=False),
+    Operation("norms.Rows", norms.Rows().value, _number, ("norms.Rows",), linalg=False),
     Operation("prox.Zero.value", prox.Zero().value, _number, ("prox.Zero",), linalg=False),
     Operation("prox.Zero.prox", prox.Zero().prox, _matrix, ("prox.Zero",), linalg=False),
     Operation(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import specdesc
-from specdesc import _opaque, backends, preconditioners, prox, rules, schedules
+from specdesc import _opaque, backends, norms, preconditioners, prox, rules, schedules
 from specdesc._core import products
 from tests import support
 
@@ -81,16 +81,16 @@ def test_leaves_import_neither_each_other_nor_mathematics(leaf: Path) -> None:
 def test_import_order_of_the_floors() -> None:
     """Nothing below imports anything above."""
     floors = [
-        {"_typing", "_opaque", "_capabilities", "_extras"},
+        {"_typing", "_opaque", "_capabilities", "_extras", "_operator"},
         {"_calibration"},
         {"backends", "_host"},
         {"_agnostic", "minimax"},
         {"_array"},
         {"_core"},
         {"_plan"},
-        {"_adapt"},
+        {"_adapt", "_climb"},
         {"_factor", "_warm"},
-        {"orthogonalize", "polar", "plan", "truncate", "schedules"},
+        {"norms", "orthogonalize", "polar", "plan", "truncate", "schedules"},
         {"clip"},
         {"preconditioners"},
         {"prox"},
@@ -155,7 +155,7 @@ def test_the_mark_of_opaque_is_the_one_that_torch_sets() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [specdesc, backends, preconditioners, prox, rules, schedules],
+    [specdesc, backends, norms, preconditioners, prox, rules, schedules],
     ids=lambda module: module.__name__,
 )
 def test_all_is_sorted_and_complete(module: object) -> None:
@@ -175,7 +175,7 @@ def test_all_is_sorted_and_complete(module: object) -> None:
 
 
 def test_every_public_thing_has_a_docstring() -> None:
-    for module in (specdesc, preconditioners, prox, rules, schedules, backends):
+    for module in (specdesc, norms, preconditioners, prox, rules, schedules, backends):
         for name in module.__all__:
             thing = getattr(module, name)
             if isinstance(thing, type) or isfunction(thing):

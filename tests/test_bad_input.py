@@ -131,7 +131,7 @@ def test_start_of_another_shape_names_both_shapes(library: Library) -> None:
     if library.backend == "dask":
         pytest.skip("dask has no truncated SVD")
     x, start = (library.array(np.ones(shape), "float32") for shape in ((3, 6, 4), (3, 4, 3)))
-    with pytest.raises(ValueError, match=r"\(3, 4, 4\) for rank 2, got \(3, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"\(3, 4, 4\) .* x of shape \(3, 6, 4\), got \(3, 4, 3\)"):
         specdesc.truncated_svd(x, 2, start=start)
 
 

@@ -1,12 +1,13 @@
 """Update rules: the mathematics of each step, and the promises of a pure rule."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
 import specdesc as sd
-from specdesc import prox, rules, schedules
+from specdesc import LinearOperator, prox, rules, schedules
 from tests import support
 from tests.support import EPS, Library, adjoint, ky_fan, leaves, polar_factor, spectral_norm
 
@@ -396,3 +397,58 @@ def test_conjugation_and_transposition_commute_with_a_step() -> None:
         xt, gt = adjoint(x).copy(), adjoint(grad).copy()
         z, _ = rule.update(xt, gt, rule.init(xt))
         np.testing.assert_allclose(z, adjoint(y), atol=1e-12)
+
+
+# --- thin factors --------------------------------------------------------------------------------
+
+
+def low_rank_gradient(m: int, n: int) -> tuple[LinearOperator, Any, Any]:
+    left, right = support.gaussian(m, 3, seed=1), support.gaussian(3, n, seed=2)
+    energy = np.asarray(((left.T @ left) * (right @ right.T)).sum())
+    products = (lambda b: left @ (right @ b), lambda b: right.T @ (left.T @ b))
+    return LinearOperator(*products, (m, n), left, energy), left, right
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_a_truncated_step_makes_nothing_of_the_size_of_the_iterate(decay: float) -> None:
+    """Beside the new point: a block, its products and a Krylov space, (m + n) times some ranks."""
+    m, n, rank = 1500, 2000, 2
+    grad, _, _ = low_rank_gradient(m, n)
+    rule = rules.TruncatedSpectralDescent(rank, 0.1, weight_decay=decay, tol=0.01)
+    x = np.ones((m, n))
+    state = rule.init(x)
+    y, state = rule.update(x, grad, state)
+    tracemalloc.start()
+    y, state = rule.update(x, grad, state)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    block = 8 * (m + n) * (rank + 10)
+    assert peak <= y.nbytes + 10 * block < y.nbytes + 0.2 * x.nbytes
+
+
+@pytest.mark.parametrize("name", ["numpy", "array_api_strict", "torch", "jax"])
+def test_a_gradient_may_be_known_by_its_products_alone(name: str) -> None:
+    library = next(way for way in support.LIBRARIES if way.name == name)
+    if library.missing():
+        pytest.skip(library.missing())
+    with library.context():
+        _, left, right = low_rank_gradient(60, 50)
+        left, right = library.array(left, "float32"), library.array(right, "float32")
+        operator = LinearOperator(
+            lambda b: left @ (right @ b), lambda b: right.mT @ (left.mT @ b), (60, 50), left
+        )
+        x = library.array(support.gaussian(60, 50), "float32")
+        rule = rules.TruncatedSpectralDescent(2, 0.1, weight_decay=0.1, tol=0.01)
+        found, state = rule.update(x, operator, rule.init(x))
+        expected, _ = rule.update(x, left @ right, rule.init(x))
+        np.testing.assert_allclose(library.numpy(found), library.numpy(expected), atol=1e-3)
+        assert set(state) == set(rule.init(x))
+
+
+def test_an_operator_of_another_shape_or_dtype_is_refused() -> None:
+    grad, _, _ = low_rank_gradient(6, 5)
+    rule = rules.TruncatedSpectralDescent(1, 0.1)
+    with pytest.raises(ValueError, match=r"x and grad .* \(5, 6\) and \(6, 5\)"):
+        rule.update(np.ones((5, 6)), grad, {})
+    with pytest.raises(TypeError, match=r"x and grad.like must have one dtype"):
+        rule.update(np.ones((6, 5), "float32"), grad, {})

@@ -5,8 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import initial_start, truncated_spectral_step, truncated_svd
-from specdesc._core import subspace
+from specdesc import (
+    LinearOperator,
+    backends,
+    initial_start,
+    truncated_spectral_step,
+    truncated_svd,
+)
+from specdesc._core import krylov, linalg, subspace
 from specdesc._host import gaussian
 from tests import support
 from tests.support import EPS, Library, adjoint, assert_ratio, ky_fan, spectral_norm
@@ -125,12 +131,8 @@ def test_the_default_is_the_dense_truth(rank: int, library: Library, dtype: str)
 # --- certificates --------------------------------------------------------------------------------
 
 
-def check_certificates(rng: np.random.Generator, count: int, dtype: str) -> None:
-    """Run blocks of few passes on random matrices: the gap is a bound whatever the block found."""
-    from specdesc import backends
-    from specdesc._core import linalg
-
-    numpy_leaf = backends.load("numpy")
+def check_certificates(rng: np.random.Generator, count: int, dtype: str, leaf: Any) -> None:
+    """Run blocks of few passes on random matrices: the gap is a bound whatever they found."""
     m, n = (int(size) for size in rng.integers(4, 40, size=2))
     k = min(m, n)
     rank = int(rng.integers(1, k + 1))
@@ -138,16 +140,27 @@ def check_certificates(rng: np.random.Generator, count: int, dtype: str) -> None
     graded = [np.geomspace(1, 10.0 ** -rng.uniform(0, 6), k), rng.random(k), np.ones(k)]
     values = sorted(graded[int(rng.integers(3))], reverse=True)
     seeds = rng.integers(2**31, size=count)
-    x = np.stack([support.with_spectrum(values, (m, n), int(seed), dtype) for seed in seeds])
-    x = (x * 10.0 ** rng.uniform(-3, 3)).astype(dtype)
-    balanced = linalg.balance(x, backend=numpy_leaf)
-    scale = balanced.scale[..., 0, 0].astype("float64")
-    block = rng.standard_normal((count, n, width)).astype(dtype)
-    truth = ky_fan(x.astype("complex128"), rank)
+    host = np.stack([support.with_spectrum(values, (m, n), int(seed), dtype) for seed in seeds])
+    host = (host * 10.0 ** rng.uniform(-3, 3)).astype(dtype)
+    x = leaf.from_host(host, dtype=dtype)
+    products, energy = krylov.products_of(x, backend=leaf), linalg.energy(x, backend=leaf)
+    block = leaf.from_host(rng.standard_normal((count, n, width)), dtype=dtype)
+    truth = ky_fan(host.astype("complex128"), rank)
     passes = int(rng.integers(1, 4))
-    found = subspace.iterate(balanced.matrix, block, rank, passes, backend=numpy_leaf)
-    gap = subspace.certificate(balanced.matrix, found.s, rank, backend=numpy_leaf) * scale
-    missed = truth - found.s[..., :rank].astype("float64").sum(-1) * scale
+    if rng.random() < 0.5:
+        s = subspace.iterate(products, block, rank, passes, backend=leaf).triplets.s
+        captured = leaf.xp.sum(leaf.xp.astype(s, leaf.xp.float64) ** 2, axis=-1)
+    else:
+        space = krylov.begin(products, block, backend=leaf)
+        for _ in range(passes - 1):
+            if space.v.shape[-1] + width <= k:
+                y = products.backward(space.w[..., -width:])
+                space = krylov.extend(products, space, y, backend=leaf)
+        s = krylov.leading(space, width, backend=leaf).s
+        captured = krylov.ritz(space, rank, backend=leaf).captured
+    s = s[..., :rank]
+    gap = leaf.to_host(subspace.certificate(energy, captured, s, EPS[dtype], backend=leaf))
+    missed = truth - leaf.to_host(s).astype("float64").sum(-1)
     assert (gap >= missed).all(), (m, n, rank, width, passes, float((gap - missed).min()))
 
 
@@ -155,16 +168,18 @@ def check_certificates(rng: np.random.Generator, count: int, dtype: str) -> None
 def test_the_gap_is_never_below_the_truth(dtype: str) -> None:
     rng = np.random.default_rng(8)
     for _ in range(60):
-        check_certificates(rng, 10, dtype)
+        check_certificates(rng, 10, dtype, backends.load("numpy"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", support.FULL)
-@pytest.mark.parametrize("seed", range(10))
-def test_the_gap_is_never_below_the_truth_in_a_long_sweep(dtype: str, seed: int) -> None:
-    rng = np.random.default_rng(2000 + seed)
-    for _ in range(300):
-        check_certificates(rng, 10, dtype)
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_the_gap_is_never_below_the_truth_in_a_long_sweep(name: str, dtype: str) -> None:
+    """10,000 matrices for each library and dtype."""
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    rng = np.random.default_rng(2000)
+    for _ in range(1000):
+        check_certificates(rng, 10, dtype, backends.load(name))
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e20])
@@ -185,34 +200,44 @@ def test_value_gap_and_estimate_are_in_the_units_of_x(scale: float, library: Lib
 
 def test_the_estimate_falls_with_what_is_missed() -> None:
     """Not a bound, but of the right size where a spectrum decays."""
-    x = made("exponential")
+    x, leaf = made("exponential"), backends.load("numpy")
     truth = float(ky_fan(x, RANK))
-    from specdesc import backends
-
-    leaf = backends.load("numpy")
-    block = subspace.random_block(x, RANK + 10, 0, backend=leaf)
+    block = subspace.random_block(x.shape, RANK + 10, 0, x, backend=leaf)
+    products = krylov.products_of(x, backend=leaf)
     for passes in (1, 2, 3):
-        found = subspace.iterate(x, block, RANK, passes, backend=leaf)
-        missed = truth - found.s[:RANK].sum()
-        guess = subspace.estimate(found, RANK, backend=leaf)
-        assert guess <= 100 * max(missed, 1e-12)
-        assert guess >= 0
+        found = subspace.iterate(products, block, RANK, passes, backend=leaf)
+        value = found.triplets.s[:RANK].sum()
+        missed = truth - value
+        guess = subspace.extrapolate(*found.earlier, value, 0.0, xp=leaf.xp)
+        assert 0 <= guess <= 100 * max(missed, 1e-12)
 
 
 def test_more_passes_never_lower_the_value() -> None:
-    """R54: every half pass can only raise it."""
-    from specdesc import backends
-
+    """R54: every half pass of subspace iteration and every Krylov step can only raise it."""
     leaf = backends.load("numpy")
     for name in ("power law", "flat", "exponential"):
         x = made(name)
-        block = subspace.random_block(x, RANK + 4, 1, backend=leaf)
+        products = krylov.products_of(x, backend=leaf)
+        block = subspace.random_block(x.shape, RANK + 4, 1, x, backend=leaf)
         values = []
         for passes in (1, 2, 3, 4):
-            found = subspace.iterate(x, block, RANK, passes, backend=leaf)
-            before, last = found.earlier
-            values += [before, last, found.s[:RANK].sum()]
+            found = subspace.iterate(products, block, RANK, passes, backend=leaf)
+            values += [*found.earlier, found.triplets.s[:RANK].sum()]
         assert (np.diff(values) >= -1e-12).all()
+        space = krylov.begin(products, block, backend=leaf)
+        values = [krylov.ritz(space, RANK, backend=leaf).s.sum()]
+        for _ in range(4):
+            y = products.backward(space.w[:, -(RANK + 4) :])
+            if len(values) == 1:
+                half = krylov.half_pass(products, space, backend=leaf)
+                np.testing.assert_allclose(half.z @ half.r, y, atol=1e-12)
+                values.append(krylov.half_ritz(half, RANK, backend=leaf).s.sum())
+            space = krylov.extend(products, space, y, backend=leaf)
+            values.append(krylov.ritz(space, RANK, backend=leaf).s.sum())
+        assert (np.diff(values) >= -1e-12).all()
+        cut = krylov.thicken(space, RANK + 4, RANK + 10, backend=leaf)
+        assert_ratio(adjoint(cut.v) @ cut.v - np.eye(cut.v.shape[1]), SHAPE[1], 2**-52)
+        assert krylov.ritz(cut, RANK, backend=leaf).s.sum() >= 0.99 * values[-1]
 
 
 # --- warm starts ---------------------------------------------------------------------------------
@@ -246,21 +271,48 @@ def test_initial_start_is_the_same_on_every_library_and_for_every_seed_another(
     assert (first != second).any()
 
 
-def test_a_warm_start_needs_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """R19: from the block of the last call, the value is better after one pass than cold."""
-    passes = []
-    original = subspace.iterate
+def counting(host: Any, energy: bool = True) -> tuple[LinearOperator, list[int]]:
+    """Return a matrix behind its products, and where it notes the widths of their blocks."""
+    widths: list[int] = []
 
-    def counted(x: Any, block: Any, rank: int, count: int, **options: Any) -> Any:
-        passes.append(count)
-        return original(x, block, rank, count, **options)
+    def times(matrix: Any, block: Any) -> Any:
+        widths.append(block.shape[-1])
+        return matrix @ block
 
-    monkeypatch.setattr(subspace, "iterate", counted)
+    known = np.asarray((np.abs(host) ** 2).sum()) if energy else None
+    return LinearOperator(
+        lambda block: times(host, block),
+        lambda block: times(adjoint(host), block),
+        host.shape,
+        host[:0],
+        known,
+    ), widths
+
+
+def test_a_warm_start_needs_fewer_products() -> None:
+    """R19: two products from the block of the last call."""
     x = made("power law")
-    cold = truncated_svd(x, RANK, tol=0.2, full_output=True)
-    warm = truncated_svd(x, RANK, tol=0.2, start=cold.start, full_output=True)
-    assert passes == [2, 1]
-    assert warm.value >= cold.value * (1 - 1e-12)
+    spent = []
+    start = None
+    for _ in range(3):
+        operator, widths = counting(x)
+        full = truncated_svd(operator, RANK, tol=1e-3, start=start, full_output=True)
+        start = full.start
+        spent.append(len(widths))
+        assert full.value >= (1 - 1e-3) * ky_fan(x, RANK)
+    assert spent[0] > 3
+    assert spent[1:] == [2, 2]
+
+
+def test_a_looser_tolerance_costs_less() -> None:
+    """R23."""
+    spent = []
+    for tol in (0.5, 1e-1, 1e-2, 1e-4):
+        operator, widths = counting(made("flat") + 0.1 * support.gaussian(*SHAPE) / 10)
+        truncated_svd(operator, RANK, tol=tol)
+        spent.append(sum(widths))
+    assert spent == sorted(spent)
+    assert spent[0] < spent[-1]
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 0.0])
@@ -427,3 +479,239 @@ def test_memory_does_not_grow_with_a_second_copy_of_the_input() -> None:
     x = np.ones((200_000, 3))
     _, s, _ = truncated_svd(x, 2)
     np.testing.assert_allclose(s, [600_000**0.5, 0], atol=1e-8)
+
+
+# --- a zoo, and where others break ---------------------------------------------------------------
+
+ZOO = {
+    "gaussian": support.gaussian(72, 64, seed=1),
+    **{
+        f"condition 1e{e}": support.with_spectrum(np.geomspace(1, 10.0**-e, 64), (72, 64))
+        for e in (1, 6, 12)
+    },
+    "rank one": support.with_spectrum([3.0], (72, 64)),
+    "rank one and noise": support.with_spectrum([3.0], (72, 64))
+    + 1e-3 * support.gaussian(72, 64, seed=2),
+    "deficient": support.with_spectrum([2.0, 1.0, 0.5], (72, 64)),
+    "repeated": support.with_spectrum([1.0] * 40 + [0.5] * 24, (72, 64)),
+    "identity": np.eye(72, 64),
+    "one huge row": support.gaussian(72, 64, seed=3)
+    * np.where(np.arange(72) == 5, 1e6, 1.0)[:, None],
+    "zero": np.zeros((72, 64)),
+    "row": support.gaussian(1, 64, seed=4),
+    "column": support.gaussian(64, 1, seed=5),
+    "complex": support.gaussian(64, 72, seed=6, dtype="complex128"),
+    "scale 1e-30": 1e-30 * support.gaussian(72, 64, seed=7),
+    "scale 1e30": 1e30 * support.gaussian(72, 64, seed=8),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_step_on_a_zoo(name: str, library: Library) -> None:
+    """Ky Fan value, spectral norm and nuclear norm of U_k V_kᴴ, at every tolerance and rank."""
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    if library.compiles and name not in ("deficient", "scale 1e30"):
+        pytest.skip("the same compiled code for all")
+    host = ZOO[name]
+    dtype = "complex64" if np.iscomplexobj(host) else "float32"
+    x = library.array(host, dtype)
+    host = library.numpy(x).astype("complex128")
+    s = np.linalg.svd(host, compute_uv=False)
+    for rank in {1, min(4, *host.shape), min(host.shape)}:
+        if library.compiles and rank != 4:
+            continue
+        for tol in (None, 0.1, 1e-3):
+            full = truncated_spectral_step(x, rank, tol=tol, full_output=True)
+            step = library.numpy(full.step).astype("complex128")
+            value, gap = (float(library.numpy(y)) for y in (full.value, full.gap))
+            kept, truth = int(library.numpy(full.rank)), s[:rank].sum()
+            sizes = np.linalg.svd(step, compute_uv=False)
+            rounding = 200 * EPS["float32"] * max(truth, 1e-37)
+            np.testing.assert_allclose(sizes[:kept], 1, atol=2e-5)
+            np.testing.assert_allclose(sizes[kept:], 0, atol=2e-5)
+            assert abs(np.vdot(step, host).real - value) <= rounding * rank
+            assert truth - value <= gap * (1 + 1e-6)
+            if tol is not None and library.branches:
+                assert truth - value <= tol * truth + rounding
+
+
+def test_the_smallest_and_largest_scales_of_double_precision() -> None:
+    for scale in (1e-300, 1e300):
+        x = scale * support.gaussian(72, 64, seed=1)
+        for tol in (None, 1e-3):
+            full = truncated_spectral_step(x, 4, tol=tol, full_output=True)
+            truth = ky_fan(x / scale, 4)
+            assert full.value / scale == pytest.approx(truth, rel=1e-3)
+            assert (truth - full.value / scale) <= full.gap / scale
+
+
+def test_a_nan_or_an_inf_in_one_matrix_of_a_mixed_stack(library: Library) -> None:
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    stack = np.stack([ZOO["gaussian"], ZOO["zero"], ZOO["deficient"], ZOO["gaussian"] * 1e-20])
+    bad = np.concatenate([stack, stack[:2]])
+    bad[4, 3, 3], bad[5, 0, 0] = np.nan, np.inf
+    full = truncated_svd(library.array(bad, "float32"), 4, tol=0.01, full_output=True)
+    assert np.isnan(library.numpy(full.U)[4:]).all()
+    assert np.isnan(library.numpy(full.value)[4:]).all()
+    assert np.isfinite(library.numpy(full.start)).all()
+    if library.compiles:
+        return
+    for i in range(4):
+        alone = truncated_svd(library.array(bad[i], "float32"), 4, tol=0.01, full_output=True)
+        expected = library.numpy(alone.S)
+        limit = 0.01 * float(expected.sum()) + 1e-37
+        np.testing.assert_allclose(library.numpy(full.S)[i], expected, atol=limit)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (90, 64), (64, 90)])
+def test_complex_values_as_accurate_as_real_ones(shape: tuple[int, int]) -> None:
+    """R17: a compressed SVD that forgets a conjugate is wrong by half of every value."""
+    x = support.gaussian(shape[0], 5, dtype="complex128") @ support.gaussian(
+        5, shape[1], seed=1, dtype="complex128"
+    ) + 0.5 * support.gaussian(*shape, seed=2, dtype="complex128")
+    truth = np.linalg.svd(x, compute_uv=False)[:4]
+    for tol in (1e-2, 1e-6):
+        np.testing.assert_allclose(truncated_svd(x, 4, tol=tol)[1], truth, rtol=2e-2)
+
+
+def test_flat_spectra_do_not_fail_and_errors_are_said() -> None:
+    """R24, R25: no exception at a flat spectrum, and never a wrong value that looks right."""
+    for spectrum in (np.linspace(1, 0.5, 150), np.ones(150), 0.97 ** np.arange(150)):
+        x = support.with_spectrum(spectrum, (200, 150))
+        for tol in (0.3, 1e-2, 1e-4, 1e-8):
+            full = truncated_svd(x, 8, tol=tol, full_output=True)
+            missed = spectrum[:8].sum() - full.value
+            assert missed <= full.gap
+            assert missed <= max(tol * full.value, 1e-12)
+
+
+def test_both_factors_are_orthonormal_where_columns_are_only_normalized_elsewhere() -> None:
+    """R30: unit columns are no polar factor; the step has singular values 1, all of them."""
+    x = made("power law")
+    full = truncated_svd(x, RANK, tol=0.1, full_output=True)
+    moved = x + 0.05 * support.gaussian(*SHAPE, seed=4) / 10
+    u, _, vh = truncated_svd(moved, RANK, tol=0.1, start=full.start)
+    for gram in (adjoint(u) @ u, vh @ adjoint(vh)):
+        assert np.abs(gram - np.eye(RANK)).max() <= 1e-13
+    normalized = adjoint(u) @ moved
+    normalized /= np.linalg.norm(normalized, axis=1, keepdims=True)
+    # What a column normalization would give from the same left factor is not an isometry.
+    assert np.abs(normalized @ adjoint(normalized) - np.eye(RANK)).max() > 1e-6
+
+
+def test_a_useless_start_is_dropped() -> None:
+    """An invariant subspace of trailing directions leads nowhere, whatever is spent on it."""
+    n = SHAPE[1]
+    u, v = support.orthonormal(SHAPE[0], n, seed=1), support.orthonormal(n, n, seed=2)
+    x = (u * np.where(np.arange(n) < 20, 1.0, 0.01)) @ v.T
+    start = np.ascontiguousarray(v[:, 40 : 40 + RANK + 10])
+    full = truncated_svd(x, RANK, tol=0.01, start=start, full_output=True)
+    assert full.value == pytest.approx(RANK, rel=0.01)
+
+
+# --- matrices behind their products --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30), (5, 7), (1, 9), (9, 1), (200, 150)])
+@pytest.mark.parametrize("energy", [True, False])
+def test_an_operator_gives_what_its_matrix_gives(shape: tuple[int, int], energy: bool) -> None:
+    host = support.gaussian(*shape, seed=3, dtype="complex128")
+    for rank in {1, min(shape) // 2 + 1, min(shape)}:
+        operator, _ = counting(host, energy)
+        for start in (None, initial_start(operator, rank)):
+            full = truncated_svd(operator, rank, tol=1e-3, start=start, full_output=True)
+            missed = ky_fan(host, rank) - full.value
+            # Without a dense SVD behind them, the products may end before the tolerance.
+            assert missed <= max(1e-3 * full.value, 4 * full.estimate)
+            assert missed <= full.gap
+            assert np.isfinite(full.gap) == energy
+            assert_ratio(adjoint(full.U) @ full.U - np.eye(rank), max(shape), 2**-52)
+            assert_ratio(full.Vh @ adjoint(full.Vh) - np.eye(rank), max(shape), 2**-52)
+            assert full.start.shape == (shape[1], min(rank + 10, *shape))
+
+
+def test_an_operator_needs_a_tolerance_and_the_right_shapes() -> None:
+    operator, _ = counting(support.gaussian(6, 5))
+    with pytest.raises(ValueError, match="tol must be given for a LinearOperator"):
+        truncated_svd(operator, 2)
+    with pytest.raises(ValueError, match=r"rank must be an integer from 1 to 5 for shape \(6, 5\)"):
+        truncated_svd(operator, 6, tol=0.1)
+    with pytest.raises(ValueError, match=r"start must have shape \(5, 5\)"):
+        truncated_svd(operator, 2, tol=0.1, start=np.ones((4, 4)))
+    wrong = LinearOperator(lambda b: b, lambda b: b, (6, 5), np.ones(1))
+    with pytest.raises(ValueError, match=r"must have shape \(6, \d\), got \(5, \d\)"):
+        truncated_svd(wrong, 2, tol=0.1)
+    with pytest.raises(ValueError, match="shape must be"):
+        LinearOperator(lambda b: b, lambda b: b, (3,), np.ones(1))  # type: ignore[arg-type]
+
+
+def test_an_operator_whose_products_are_not_finite_gives_nan() -> None:
+    operator = LinearOperator(lambda b: b * np.nan, lambda b: b, (8, 8), np.ones(1))
+    full = truncated_svd(operator, 2, tol=0.1, full_output=True)
+    assert np.isnan(full.U).all()
+    assert np.isnan(full.value)
+
+
+# --- estimates along trajectories ----------------------------------------------------------------
+
+
+def subgradients(seed: int, n: int = 100, rank: int = 3, steps: int = 60) -> list[Any]:
+    """Return the subgradients of robust recovery, along exact truncated descent."""
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, n))
+    data = truth + 0.01 * rng.standard_normal((n, n))
+    data += np.where(rng.random((n, n)) < 0.2, 10 * rng.standard_normal((n, n)), 0.0)
+    x, found, first = np.zeros((n, n)), [], 0.15 * np.linalg.norm(truth) / rank**0.5
+    for t in range(steps):
+        found.append(np.sign(x - data) / n**2)
+        x = x - first * 0.95**t * truncated_spectral_step(found[-1], rank)
+    return found
+
+
+def averages(gradients: list[Any], beta: float) -> list[Any]:
+    mean, found = 0.0 * gradients[0], []
+    for each in gradients:
+        mean = beta * mean + (1 - beta) * each
+        found.append(mean)
+    return found
+
+
+def drifting(spectrum: Any, seed: int, steps: int = 30) -> list[Any]:
+    """Return matrices of one spectrum whose singular vectors turn by about one degree a step."""
+    rng = np.random.default_rng(seed)
+    n = len(spectrum)
+    u, v = (support.orthonormal(n, n, seed=2 * seed + i) for i in range(2))
+    found = []
+    for _ in range(steps):
+        u, v = (np.linalg.qr(q + 0.02 / n**0.5 * rng.standard_normal((n, n)))[0] for q in (u, v))
+        found.append((u * spectrum) @ v.T)
+    return found
+
+
+@pytest.mark.slow
+def test_estimates_are_right_along_trajectories() -> None:
+    """Four times the estimate covers what is missed and the tolerance is met in 99 % of calls."""
+    i = np.arange(100)
+    count = covered = met = 0
+    for seed in range(2):
+        raw = subgradients(seed)
+        runs = [raw, averages(raw, 0.9), averages(raw, 0.99)]
+        spectra = (1 / (1 + i), 1 - 0.5 * i / 100, 0.95**i, np.where(i < 4, 1.0, 0.3))
+        runs += [drifting(spectrum, seed) for spectrum in spectra]
+        for run in runs:
+            values = [ky_fan(x, 4) for x in run]
+            for tol in (0.2, 1e-2, 1e-3, 1e-5):
+                start = None
+                for x, truth in zip(run, values, strict=True):
+                    full = truncated_svd(x, 4, tol=tol, start=start, full_output=True)
+                    start, missed = full.start, truth - full.value
+                    rounding = 1e-12 * truth
+                    assert missed <= full.gap + rounding
+                    count += 1
+                    covered += missed <= 4 * full.estimate + rounding
+                    met += missed <= tol * truth + rounding
+    assert count > 2000
+    assert covered >= 0.99 * count
+    assert met >= 0.99 * count

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import _plan, _warm, orthogonalize
+from specdesc import _plan, _warm, initial_start, orthogonalize
 from specdesc.backends import load
 from tests import support
 from tests.support import Library, spectral_norm
@@ -25,7 +25,7 @@ def test_a_start_has_one_shape_along_a_trajectory(library: Library) -> None:
     if library.backend == "dask" or library.compiles:
         pytest.skip("eager libraries: the traced case is below")
     host = support.easy(3, shape=(12, 20))
-    start = library.array(np.zeros((3, 12, 12)), "float32")
+    start = initial_start(library.array(host, "float32"))
     for step in range(4):
         x = library.array(host, "float32")
         full = orthogonalize(x, tol=0.05, start=start, full_output=True)

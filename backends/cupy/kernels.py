@@ -7,7 +7,14 @@ from specdesc.backends import Backend
 
 
 def multiply_add(
-    a: float, x: Array, z: Array, y: Array, /, *, alpha: float = 1.0, backend: Backend
+    a: float | Array,
+    x: Array,
+    z: Array,
+    y: Array,
+    /,
+    *,
+    alpha: float = 1.0,
+    backend: Backend,
 ) -> Array:
     """Return ``a x + alpha z y``, the sum written into the product."""
     out = backend.xp.matmul(z, y)

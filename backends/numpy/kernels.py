@@ -8,15 +8,30 @@ from specdesc._core.products import BLOCK
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
+#: Entries of a temporary at most: a few hundred kilobytes stay in a cache.
+CHUNK = 2**15
+
 
 def multiply_add(
-    a: float, x: Array, z: Array, y: Array, /, *, alpha: float = 1.0, backend: Backend
+    a: float | Array,
+    x: Array,
+    z: Array,
+    y: Array,
+    /,
+    *,
+    alpha: float = 1.0,
+    backend: Backend,
 ) -> Array:
-    """Return ``a x + alpha z y``, the sum written into the product."""
+    """Return ``a x + alpha z y``, the sum written into the product, rows at a time."""
     out = backend.xp.matmul(z, y)
     if alpha != 1.0:
         out *= alpha
-    out += a * x
+    rows = max(1, CHUNK // max(1, x.shape[-1]))
+    if x.ndim > 2 or rows >= x.shape[-2]:
+        out += a * x
+        return out
+    for i in range(0, x.shape[-2], rows):
+        out[i : i + rows] += a * x[i : i + rows]
     return out
 
 

@@ -8,9 +8,18 @@ from specdesc.backends import Backend
 
 
 def multiply_add(
-    a: float, x: Array, z: Array, y: Array, /, *, alpha: float = 1.0, backend: Backend
+    a: float | Array,
+    x: Array,
+    z: Array,
+    y: Array,
+    /,
+    *,
+    alpha: float = 1.0,
+    backend: Backend,
 ) -> Array:
-    """Return ``a x + alpha z y`` as one fused product."""
+    """Return ``a x + alpha z y`` as one fused product, or added into the product."""
+    if isinstance(a, torch.Tensor):
+        return torch.matmul(alpha * z, y).addcmul_(a, x)
     if x.ndim == 2:
         return torch.addmm(x, z, y, beta=a, alpha=alpha)
     flat = (torch.flatten(part, end_dim=-3) for part in (x, z, y))

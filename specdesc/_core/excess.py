@@ -47,7 +47,7 @@ def beyond(
     if columns < 2:
         return None
     goal = 0.25 * max(x.shape[-2:]) * eps(xp, x.dtype)
-    block = subspace.random_block(gram, columns, 0, backend=backend)
+    block = subspace.random_block(tuple(gram.shape), columns, 0, gram, backend=backend)
     q, _ = qr(xp.matmul(gram, block), backend=backend)
     for number in range(PASSES):
         image = xp.matmul(gram, q)

@@ -24,9 +24,7 @@ def dual_ball_atom(s: Array, k: int, slack: float, /, *, xp: Namespace) -> Array
     One for each of the k leading pairs of g and zero for the others; pairs with s_i <= slack s_1
     carry no value and are dropped, so that a zero matrix gives zero. NaN counts as kept.
     """
-    position = xp.cumulative_sum(xp.ones_like(s), axis=-1)
-    kept = (position <= k) & ~(s <= slack * s[..., :1])
-    return xp.astype(kept, s.dtype)
+    return _kept(s, slack, xp) * _first(s, k, xp)
 
 
 def ball_atom(s: Array, k: int, slack: float, /, *, xp: Namespace) -> Array:
@@ -35,11 +33,9 @@ def ball_atom(s: Array, k: int, slack: float, /, *, xp: Namespace) -> Array:
     The ball is the hull of the u vᴴ and of the partial isometries divided by k. The first kind wins
     where s_1 >= (s_1 + s_2 + ...) / k, also at a tie.
     """
-    kept = xp.astype(~(s <= slack * s[..., :1]), s.dtype)
-    position = xp.cumulative_sum(xp.ones_like(s), axis=-1)
-    single = xp.where(position == 1, kept, xp.zeros_like(s))
+    kept = _kept(s, slack, xp)
     tall = s[..., :1] >= xp.sum(s, axis=-1, keepdims=True) / k
-    return xp.where(tall, single, kept / k)
+    return xp.where(tall, kept * _first(s, 1, xp), kept / k)
 
 
 def project(s: Array, largest: float, total: float, /, *, xp: Namespace) -> Array:
@@ -67,3 +63,12 @@ def project(s: Array, largest: float, total: float, /, *, xp: Namespace) -> Arra
     width = xp.where(outside, right - left, xp.zeros_like(left))
     shift = xp.where(outside, left, xp.zeros_like(left)) + share * width
     return xp.clip(s - shift, 0.0, largest)
+
+
+def _kept(s: Array, slack: float, xp: Namespace) -> Array:
+    return xp.astype(~(s <= slack * s[..., :1]), s.dtype)
+
+
+def _first(s: Array, k: int, xp: Namespace) -> Array:
+    """Return k ones and then zeros. Not by a cumulative sum, which no tracer of torch takes."""
+    return xp.concat([xp.ones_like(s[..., :k]), xp.zeros_like(s[..., k:])], axis=-1)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from specdesc._array import real_dtype, scalar, smallest_normal
-from specdesc._typing import Array, Namespace
+from specdesc._array import is_complex, real_dtype, scalar, smallest_normal
+from specdesc._opaque import opaque
+from specdesc._typing import Array, Device, DType, Namespace
 from specdesc.backends import Backend
 
 
@@ -32,6 +33,31 @@ def frobenius(x: Array, /, *, xp: Namespace) -> Array:
     return xp.sqrt(xp.sum(row_energies(x, xp=xp), axis=-1, keepdims=True))[..., None]
 
 
+def energy(x: Array, /, *, backend: Backend) -> Array:
+    """Return ||X||_F² of each matrix, (...,): row by row, then summed in the widest real dtype."""
+    xp = backend.xp
+    rows = row_energies(x, xp=xp)
+    wide = _widest(xp, rows.dtype, backend.device(x))
+    return xp.sum(xp.astype(rows, wide, copy=False), axis=-1)
+
+
+def widest(x: Array, /, *, backend: Backend) -> Array:
+    """Return `x` in double precision where the library makes that on this device."""
+    xp = backend.xp
+    return xp.astype(x, _widest(xp, x.dtype, backend.device(x)), copy=False)
+
+
+@opaque
+def _widest(xp: Namespace, dtype: DType, device: Device) -> DType:
+    """Return the double precision of a real or complex dtype, or itself where there is none."""
+    kind, name = (
+        ("complex floating", "complex128")
+        if is_complex(xp, dtype)
+        else ("real floating", "float64")
+    )
+    return xp.__array_namespace_info__().dtypes(device=device, kind=kind).get(name, dtype)
+
+
 #: Entries of sizes between 1 / ORDINARY and ORDINARY can be squared twice, and summed, in float32.
 ORDINARY = 2.0**20
 
@@ -57,7 +83,7 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
         one = zeros((*x.shape[:-2], 1, 1), x, backend=backend, real=True) + 1
         return Balanced(x, one, one > 0)
     if backend.may_branch(x):
-        sizes = _largest(x, xp)  # carries a NaN here; XLA's maximum may drop it
+        sizes = _extent(x, xp)  # carries a NaN here; XLA's maximum may drop it
         if bool(xp.all((sizes > 1.0 / ORDINARY) & (sizes < ORDINARY))):
             one = xp.ones_like(sizes)
             return Balanced(x, one, one > 0)
@@ -84,6 +110,14 @@ def _largest(x: Array, xp: Namespace) -> Array:
     return xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
 
 
+def _extent(x: Array, xp: Namespace) -> Array:
+    """Return what `_largest` does, by two reductions and no temporary of the size of `x`."""
+    if _has_parts(xp, x):
+        return xp.maximum(_extent(xp.real(x), xp), _extent(xp.imag(x), xp))
+    axes = (-2, -1)
+    return xp.maximum(xp.max(x, axis=axes, keepdims=True), -xp.min(x, axis=axes, keepdims=True))
+
+
 def all_finite(x: Array, /, *, xp: Namespace) -> Array:
     """Say which matrices have neither a NaN nor an inf, with the two axes kept as (1, 1).
 
@@ -94,6 +128,10 @@ def all_finite(x: Array, /, *, xp: Namespace) -> Array:
 
 def replace_broken(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
     """Return `x` with zeros for each matrix that is not finite, and which matrices are."""
+    if backend.may_branch(x) and 0 not in x.shape:
+        finite = backend.xp.isfinite(_extent(x, backend.xp))  # two reductions and no temporary
+        if bool(backend.xp.all(finite)):
+            return x, finite
     finite = all_finite(x, xp=backend.xp)
     if backend.may_branch(finite) and bool(backend.xp.all(finite)):
         return x, finite

@@ -8,9 +8,19 @@ from specdesc.backends import Backend
 
 
 def multiply_add(
-    a: float, x: Array, z: Array, y: Array, /, *, alpha: float = 1.0, backend: Backend
+    a: float | Array,
+    x: Array,
+    z: Array,
+    y: Array,
+    /,
+    *,
+    alpha: float = 1.0,
+    backend: Backend,
 ) -> Array:
-    """Return ``a x + alpha z y`` for stacks `x`, `z`, `y` of equal batch shape."""
+    """Return ``a x + alpha z y`` for stacks `x`, `z`, `y` of equal batch shape.
+
+    `a` is a float, or an array of shape (..., 1, 1) and the dtype of `x`.
+    """
     product = backend.xp.matmul(z, y)
     return a * x + (product if alpha == 1.0 else alpha * product)
 

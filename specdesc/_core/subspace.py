@@ -1,13 +1,13 @@
-"""Randomized subspace iteration, and what its by-products prove about the leading triplets."""
+"""Random blocks, subspace iteration, and what by-products prove about the leading triplets."""
 
 from typing import NamedTuple
 
 from specdesc import _host
-from specdesc._array import eps, real_dtype, scalar
-from specdesc._core.linalg import adjoint, all_finite, row_energies, thin_svd
-from specdesc._core.orthonormal import qr
-from specdesc._opaque import opaque
-from specdesc._typing import Array, Device, DType, Namespace
+from specdesc._array import real_dtype, scalar
+from specdesc._core.krylov import Leading, Products
+from specdesc._core.linalg import adjoint, all_finite, thin_svd
+from specdesc._core.orthonormal import against, qr
+from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
 #: Columns beyond the wanted rank. Ten are customary (Halko, Martinsson, Tropp); fewer cost passes.
@@ -16,91 +16,108 @@ OVERSAMPLING = 10
 #: Columns of a warm block that are drawn anew, so that a direction orthogonal to it can be found.
 FRESH = 2
 
+#: What rounding may take from the energy of a matrix, in eps: the products in its dtype lose some,
+#: and the directions of a Krylov space are chosen by numbers that are rounded once more.
+SLACK = 8
 
-class Triplets(NamedTuple):
-    """The leading singular triplets that a block has found, largest first."""
 
-    u: Array  # (..., m, b), orthonormal columns
-    s: Array  # (..., b)
-    v: Array  # (..., n, b), orthonormal columns; Uᴴ X = S Vᴴ exactly
+class Iterated(NamedTuple):
+    """What subspace iteration has found."""
+
+    triplets: Leading  # here Uᴴ X = S Vᴴ
     earlier: tuple[Array, Array]  # Ky Fan values of the two half passes before, (...)
 
 
 def width(rank: int, shape: tuple[int, ...], /) -> int:
-    """Return the number of columns of a block."""
+    """Return the number of columns of a block that is carried from call to call."""
     return min(rank + OVERSAMPLING, *shape[-2:])
 
 
-def iterate(x: Array, block: Array, rank: int, passes: int, /, *, backend: Backend) -> Triplets:
+def iterate(x: Products, block: Array, rank: int, passes: int, /, *, backend: Backend) -> Iterated:
     """Run subspace iteration with `passes` >= 1 full passes on finite, balanced matrices."""
     xp = backend.xp
-    xh = adjoint(x, xp=xp)
-    q, _ = qr(xp.matmul(x, block), backend=backend)
+    q, _ = qr(x.forward(block), backend=backend)
     for _ in range(passes - 1):
-        v, _ = qr(xp.matmul(xh, q), backend=backend)
-        q, _ = qr(xp.matmul(x, v), backend=backend)
-    v, r = qr(xp.matmul(xh, q), backend=backend)
+        v, _ = qr(x.backward(q), backend=backend)
+        q, _ = qr(x.forward(v), backend=backend)
+    v, r = qr(x.backward(q), backend=backend)
     before = _ky_fan(xp.linalg.svdvals(r), rank, xp)
-    q, r = qr(xp.matmul(x, v), backend=backend)
+    q, r = qr(x.forward(v), backend=backend)
     last = _ky_fan(xp.linalg.svdvals(r), rank, xp)
-    p, t = qr(xp.matmul(xh, q), backend=backend)
+    p, t = qr(x.backward(q), backend=backend)
     # Xᴴ Q = P T, so the SVD of a b by b matrix gives that of the projection Q Qᴴ X.
     left, s, right = thin_svd(adjoint(t, xp=xp), xp=xp)
-    return Triplets(
-        xp.matmul(q, left), s, xp.matmul(p, adjoint(right, xp=xp)), earlier=(before, last)
-    )
+    triplets = Leading(xp.matmul(q, left), s, xp.matmul(p, adjoint(right, xp=xp)))
+    return Iterated(triplets, (before, last))
 
 
-def certificate(x: Array, s: Array, rank: int, /, *, backend: Backend) -> Array:
-    """Bound what s_1 + ... + s_rank misses of the Ky Fan norm of `x`, per matrix.
+def certificate(
+    energy: Array, captured: Array, s: Array, unit: float, /, *, backend: Backend
+) -> Array:
+    """Bound what s_1 + ... + s_k misses of the Ky Fan norm of X, per matrix.
 
-    With Q orthonormal and s the singular values of Qᴴ X, the energy outside is
-    E = ||X||_F² - sum s_i². By Weyl and Ky Fan the true sigma_i² exceed s_i² by amounts of total at
-    most E, and the sum of the first roots grows most when E fills the smallest of them first, up to
-    a water level. Derived; attained by some matrix with these numbers.
+    `energy` is ||X||_F², in the widest dtype; `captured` the part of it inside of a subspace, and
+    `s` the k leading singular values of X there. By Weyl and Ky Fan the true sigma_i² exceed s_i²
+    by amounts of total at most E = energy - captured, and the sum of the first roots grows most
+    when E fills the smallest of them first, up to a water level. Derived; attained by some matrix
+    with these numbers.
 
-    The two energies are large and close: they are summed in the widest real dtype, and the slack
-    8 eps ||X||_F² covers what the products in the dtype of `x` have lost.
+    The two energies are large and close: a slack in units of `unit`, the eps of the products,
+    covers what they have lost.
     """
-    xp = backend.xp
-    wide = _widest(xp, x.dtype, backend.device(x))
-    rows = xp.astype(row_energies(x, xp=xp), wide)
-    energy = xp.sum(rows, axis=-1, keepdims=True)
-    squares = xp.astype(s, wide) ** 2
-    outside = energy - xp.sum(squares, axis=-1, keepdims=True)
-    outside = xp.maximum(outside, xp.zeros_like(outside)) + 8 * eps(xp, x.dtype) * energy
-    leading = squares[..., :rank]
+    xp, rank = backend.xp, s.shape[-1]
+    squares = xp.astype(s, energy.dtype, copy=False) ** 2
+    whole = energy[..., None]
+    outside = whole - captured[..., None]
+    outside = xp.maximum(outside, xp.zeros_like(outside)) + (SLACK + 2 * rank) * unit * whole
     # Row j of the table adds the j + 1 smallest of them; the level is the least of the averages.
-    order = xp.arange(rank, dtype=wide, device=backend.device(x))
+    order = xp.arange(rank, dtype=energy.dtype, device=backend.device(energy))
     smallest = order[None, :] >= rank - 1 - order[:, None]
-    filled = xp.sum(leading[..., None, :] * xp.astype(smallest, wide), axis=-1)
+    filled = xp.sum(squares[..., None, :] * xp.astype(smallest, energy.dtype), axis=-1)
     level = xp.min((outside + filled) / (order + 1), axis=-1, keepdims=True)
-    top = xp.sqrt(xp.maximum(leading, level)) + xp.sqrt(leading)
+    top = xp.sqrt(xp.maximum(squares, level)) + xp.sqrt(squares)
     top = xp.where(top > 0, top, xp.ones_like(top))
-    risen = xp.maximum(level - leading, xp.zeros_like(leading))
-    return xp.astype(xp.sum(risen / top, axis=-1), s.dtype)
+    risen = xp.maximum(level - squares, xp.zeros_like(squares))
+    return xp.astype(xp.sum(risen / top, axis=-1), s.dtype, copy=False)
 
 
-def estimate(triplets: Triplets, rank: int, /, *, backend: Backend) -> Array:
-    """Estimate what the Ky Fan value still misses, by Aitken's extrapolation of its last growth.
+def extrapolate(
+    before: Array, last: Array, value: Array, least: float | Array, /, *, xp: Namespace
+) -> Array:
+    """Estimate what a rising sequence still misses, by Aitken's extrapolation of its last growth.
 
-    Every half pass can only raise the value. An estimate, not a bound: it is blind to a direction
-    that the block has no part of.
+    The ratio of two growths is taken to be `least` at least. An estimate, not a bound.
     """
-    xp = backend.xp
-    before, last = triplets.earlier
-    value = _ky_fan(triplets.s, rank, xp)
-    rounding = 4 * rank * eps(xp, value.dtype) * value
-    grown, growing = last - before, value - last
-    moving = grown > rounding
-    ratio = growing / xp.where(moving, grown, xp.ones_like(grown))
-    ratio = xp.clip(xp.where(moving, ratio, xp.zeros_like(ratio)), 0.0, 0.99)
-    return growing * ratio / (1.0 - ratio) + rounding
+    smallest = xp.zeros_like(value) + least
+    ratio = xp.clip(xp.maximum(growth_ratio(before, last, value, xp=xp), smallest), max=0.99)
+    growing = value - last
+    return xp.maximum(growing, xp.zeros_like(growing)) * ratio / (1.0 - ratio)
 
 
-def random_block(like: Array, columns: int, seed: int, /, *, backend: Backend) -> Array:
-    """Return n by `columns` Gaussian numbers, the same for every matrix of the stack."""
-    return _device_block((like.shape[-1], columns), seed, like, backend)
+def growth_ratio(before: Array, last: Array, value: Array, /, *, xp: Namespace) -> Array:
+    """Return the last growth over the one before, 1 where nothing grew before."""
+    grown = last - before
+    moving = grown > 0
+    ratio = (value - last) / xp.where(moving, grown, xp.ones_like(grown))
+    return xp.where(moving, ratio, xp.ones_like(ratio))
+
+
+def rounding(value: Array, rank: int, unit: float, /) -> Array:
+    """Return what rounding of the products may have done to a Ky Fan value."""
+    return 4 * rank * unit * value
+
+
+def random_block(
+    shape: tuple[int, ...], columns: int, seed: int, like: Array, /, *, backend: Backend
+) -> Array:
+    """Return n by `columns` Gaussian numbers for each matrix of a stack, the same for all.
+
+    `shape` is that of the stack; dtype and device are those of `like`.
+    """
+    block = _device_block((shape[-1], columns), seed, like, backend)
+    if len(shape) == 2:
+        return block
+    return backend.xp.broadcast_to(block, (*shape[:-2], *block.shape))
 
 
 def refresh(start: Array, seed: int, /, *, backend: Backend) -> Array:
@@ -115,6 +132,16 @@ def refresh(start: Array, seed: int, /, *, backend: Backend) -> Array:
     return xp.where(ok, warm, cold)
 
 
+def complete(v: Array, columns: int, seed: int, /, *, backend: Backend) -> Array:
+    """Add random columns to an orthonormal block, up to a number of them."""
+    missing = columns - v.shape[-1]
+    if missing <= 0:
+        return v[..., :columns]
+    block = _device_block((v.shape[-2], missing), seed, v, backend)
+    block = backend.xp.broadcast_to(block, (*v.shape[:-2], *block.shape))
+    return backend.xp.concat([v, against(block, v, backend=backend)], axis=-1)
+
+
 def _device_block(shape: tuple[int, ...], seed: int, like: Array, backend: Backend) -> Array:
     values = _host.gaussian(shape, seed)
     block = backend.xp.asarray(
@@ -126,10 +153,3 @@ def _device_block(shape: tuple[int, ...], seed: int, like: Array, backend: Backe
 
 def _ky_fan(s: Array, rank: int, xp: Namespace) -> Array:
     return xp.sum(s[..., :rank], axis=-1)
-
-
-@opaque
-def _widest(xp: Namespace, dtype: DType, device: Device) -> DType:
-    """Return float64 where the library makes it on this device, else the real dtype of `dtype`."""
-    made = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
-    return made.get("float64", real_dtype(xp, dtype))

@@ -3,7 +3,9 @@
 from typing import Protocol
 
 from specdesc._array import check_per_matrix, check_same_shape, enter, real_dtype, working
+from specdesc._core import products
 from specdesc._core.linalg import replace_broken, restore
+from specdesc._operator import LinearOperator
 from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.prox import Function, WarmStarted
@@ -55,8 +57,13 @@ def initial_state(x: Array, g: Function | None, /) -> State:
     return state
 
 
-def enter_update(x: Array, grad: Array, /) -> Backend:
-    """Check the arrays of an update."""
+def enter_update(x: Array, grad: Array | LinearOperator, /) -> Backend:
+    """Check the arrays of an update; a `LinearOperator` is taken at its word."""
+    if isinstance(grad, LinearOperator):
+        backend = enter("rules", x)
+        enter("rules", x[..., :0, :0], grad.like, names=("x", "grad.like"), ndim=0)
+        check_same_shape(x, grad, "x", "grad")
+        return backend
     backend = enter("rules", x, grad, names=("x", "grad"))
     check_same_shape(x, grad, "x", "grad")
     return backend
@@ -90,6 +97,33 @@ def move(
     shrink = xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype)
     moved = xp.astype(size[..., None, None], x.dtype) * xp.astype(direction, x.dtype, copy=False)
     return restore(shrink * x - moved, finite, backend=backend)
+
+
+def move_thin(
+    x: Array,
+    size: Array,
+    left: Array,
+    right: Array,
+    weight_decay: float,
+    /,
+    *,
+    backend: Backend,
+) -> Array:
+    """Return (1 - weight_decay size) x - size left right, in the dtype of `x`.
+
+    The product goes into the new point: nothing of the size of `x` is made beside it where the
+    library can add in place, or fuses.
+    """
+    xp = backend.xp
+    x, finite = replace_broken(x, backend=backend)
+    length = xp.astype(size[..., None, None], left.dtype)
+    thin = xp.astype(-length * left, x.dtype, copy=False)
+    shrink = (
+        xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype) if weight_decay else 1.0
+    )
+    add = products.kernel("multiply_add", backend)
+    moved = add(shrink, x, thin, xp.astype(right, x.dtype, copy=False), backend=backend)
+    return restore(moved, finite, backend=backend)
 
 
 def finish(y: Array, size: Array, g: Function | None, state: State, /) -> tuple[Array, State]:

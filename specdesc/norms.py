@@ -1,0 +1,413 @@
+"""Norms of matrices: value, dual norm, and the minimisers of linear functions over their balls.
+
+Each is a small frozen class with
+
+- ``value(x)`` and ``dual(x)``: the norm and its dual norm, of the batch shape, in the real dtype,
+- ``lmo(g, radius=1.0)``: a minimiser of Re <g, s> over the ball of that radius, so it points
+  downhill, and Re <g, lmo(g)> = -radius dual(g),
+- ``direction(g)``: -lmo(g, 1), uphill,
+- ``sharp(g)``: dual(g) direction(g), the maximiser of Re <g, s> - value(s)² / 2.
+
+All of them take stacks ``(..., m, n)``, real or complex, and return new arrays of the library,
+dtype and device of their input. At g = 0 every point of the ball is a minimiser, and 0 is returned.
+Singular pairs with s_i <= max(m, n) eps s_1 carry nothing and are dropped. One dense SVD each where
+singular values are asked for, unless a class says otherwise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from specdesc._array import check_positive_rank, check_rank, enter, eps, working
+from specdesc._core import ky_fan
+from specdesc._core.linalg import (
+    balance,
+    frobenius,
+    per_batch,
+    restore,
+    row_energies,
+    thin_svd,
+    zeros,
+)
+from specdesc._typing import Array, Namespace
+from specdesc.backends import Backend
+
+__all__ = [
+    "Columns",
+    "Frobenius",
+    "KyFan",
+    "KyFanDual",
+    "Max",
+    "MaxVectorNorm",
+    "Norm",
+    "Nuclear",
+    "Rows",
+    "Spectral",
+]
+
+
+class Norm(Protocol):
+    """What a rule expects of a norm."""
+
+    def value(self, x: Array, /) -> Array:
+        """Return the norm of each matrix of the stack."""
+        ...
+
+    def dual(self, x: Array, /) -> Array:
+        """Return the dual norm of each matrix of the stack."""
+        ...
+
+    def lmo(self, g: Array, /, radius: float = 1.0) -> Array:
+        """Return a minimiser of Re <g, s> over the ball of this radius."""
+        ...
+
+    def direction(self, g: Array, /) -> Array:
+        """Return -lmo(g, 1)."""
+        ...
+
+    def sharp(self, g: Array, /) -> Array:
+        """Return dual(g) times direction(g)."""
+        ...
+
+
+class _Norm:
+    """What all norms share: everything follows from `_value`, `_dual` and `_ascent`.
+
+    Those take a finite matrix of ordinary scale.
+    """
+
+    def value(self, x: Array, /) -> Array:
+        """Return the norm of each matrix of the stack.
+
+        Parameters
+        ----------
+        x : array, shape (..., m, n)
+
+        Returns
+        -------
+        array, shape (...)
+            Real; 0 for an empty matrix, NaN for one that is not finite.
+
+        Raises
+        ------
+        TypeError, ValueError, NotImplementedError
+            As in the table of bad input.
+        """
+        return self._number(x, self._value)
+
+    def dual(self, x: Array, /) -> Array:
+        """Return the dual norm of each matrix of the stack, max Re <x, s> over value(s) <= 1.
+
+        Parameters
+        ----------
+        x : array, shape (..., m, n)
+
+        Returns
+        -------
+        array, shape (...)
+            Real; 0 for an empty matrix, NaN for one that is not finite.
+
+        Raises
+        ------
+        TypeError, ValueError, NotImplementedError
+            As in the table of bad input.
+        """
+        return self._number(x, self._dual)
+
+    def lmo(self, g: Array, /, radius: float = 1.0) -> Array:
+        """Return a minimiser of Re <g, s> over the ball of this radius.
+
+        Parameters
+        ----------
+        g : array, shape (..., m, n)
+        radius : float
+            At least 0.
+
+        Returns
+        -------
+        array, shape (..., m, n)
+            Zero where `g` is.
+
+        Raises
+        ------
+        TypeError, ValueError, NotImplementedError
+            As in the table of bad input; a negative radius.
+        """
+        if not 0.0 <= radius < float("inf"):
+            msg = f"radius must be a finite number of at least 0, got {radius!r}"
+            raise ValueError(msg)
+        return self._uphill(g, lambda ascent, _: -radius * ascent)
+
+    def direction(self, g: Array, /) -> Array:
+        """Return -lmo(g, 1), the steepest ascent of this norm."""
+        return self._uphill(g, lambda ascent, _: ascent)
+
+    def sharp(self, g: Array, /) -> Array:
+        """Return dual(g) direction(g), the maximiser of Re <g, s> - value(s)² / 2."""
+        return self._uphill(g, lambda ascent, size: size * ascent)
+
+    def _check(self, x: Array) -> None:
+        """Raise `ValueError` for a matrix that the norm is not defined for."""
+
+    def _value(self, x: Array, backend: Backend) -> Array:
+        raise NotImplementedError
+
+    def _dual(self, x: Array, backend: Backend) -> Array:
+        raise NotImplementedError
+
+    def _ascent(self, x: Array, backend: Backend) -> Array:
+        raise NotImplementedError
+
+    def _number(self, x: Array, measure: Callable[[Array, Backend], Array]) -> Array:
+        backend = enter(f"norms.{type(self).__name__}", x)
+        self._check(x)
+        with backend.guard(x):
+            balanced = balance(working(backend.xp, x), backend=backend)
+            size = per_batch(balanced.scale)
+            if 0 in x.shape:
+                return 0.0 * size
+            found = measure(balanced.matrix, backend) * size
+            return restore(found, per_batch(balanced.finite), backend=backend)
+
+    def _uphill(self, g: Array, scaled: Callable[[Array, Array], Array]) -> Array:
+        backend = enter(f"norms.{type(self).__name__}", g)
+        xp = backend.xp
+        self._check(g)
+        with backend.guard(g):
+            if 0 in g.shape:
+                return zeros(tuple(g.shape), g, backend=backend)
+            balanced = balance(working(xp, g), backend=backend)
+            x = balanced.matrix
+            size = self._dual(x, backend)[..., None, None] * balanced.scale
+            found = scaled(self._ascent(x, backend), xp.astype(size, x.dtype))
+            found = restore(found, balanced.finite, backend=backend)
+            return xp.astype(found, g.dtype, copy=False)
+
+
+class _OfSpectrum(_Norm):
+    """A norm of the singular values: `_norm`, `_dual_norm` and `_atom` say all of it."""
+
+    def _norm(self, s: Array, xp: Namespace) -> Array:
+        raise NotImplementedError
+
+    def _dual_norm(self, s: Array, xp: Namespace) -> Array:
+        raise NotImplementedError
+
+    def _atom(self, s: Array, slack: float, xp: Namespace) -> Array:
+        """Return the singular values of the steepest ascent."""
+        raise NotImplementedError
+
+    def _value(self, x: Array, backend: Backend) -> Array:
+        return self._norm(backend.xp.linalg.svdvals(x), backend.xp)
+
+    def _dual(self, x: Array, backend: Backend) -> Array:
+        return self._dual_norm(backend.xp.linalg.svdvals(x), backend.xp)
+
+    def _ascent(self, x: Array, backend: Backend) -> Array:
+        xp = backend.xp
+        u, s, vh = thin_svd(x, xp=xp)
+        slack = max(x.shape[-2:]) * eps(xp, x.dtype)
+        atom = self._atom(s, slack, xp)
+        return xp.matmul(u * xp.astype(atom, u.dtype)[..., None, :], vh)
+
+
+@dataclass(frozen=True)
+class KyFan(_OfSpectrum):
+    """The Ky Fan norm s_1 + ... + s_k. Its dual is `KyFanDual(k)`.
+
+    Parameters
+    ----------
+    k : int
+        From 1 to min(m, n) of the matrices that it meets.
+
+    Notes
+    -----
+    Its ball is the hull of the u vᴴ and of the partial isometries over k, so its minimiser is
+    -radius u_1 v_1ᴴ where s_1 >= (s_1 + s_2 + ...) / k, also at a tie, else -radius U Vᴴ / k.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.diag([3.0, 2.0, 1.0])
+    >>> norms.KyFan(2).value(x), norms.KyFan(2).dual(x)
+    (np.float64(5.0), np.float64(3.0))
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        check_positive_rank(self.k, "k")
+
+    def _check(self, x: Array) -> None:
+        check_rank(self.k, x, "k")
+
+    def _norm(self, s: Array, xp: Namespace) -> Array:
+        return ky_fan.norm(s, self.k, xp=xp)
+
+    def _dual_norm(self, s: Array, xp: Namespace) -> Array:
+        return ky_fan.dual_norm(s, self.k, xp=xp)
+
+    def _atom(self, s: Array, slack: float, xp: Namespace) -> Array:
+        return ky_fan.ball_atom(s, self.k, slack, xp=xp)
+
+
+@dataclass(frozen=True)
+class KyFanDual(_OfSpectrum):
+    """max(s_1, (s_1 + s_2 + ...) / k). Its dual is `KyFan(k)`.
+
+    Parameters
+    ----------
+    k : int
+        From 1 to min(m, n) of the matrices that it meets.
+
+    Notes
+    -----
+    Its minimiser is -radius times the truncated spectral step U_k V_kᴴ. Here by a dense SVD;
+    `truncated_spectral_step` has a cheaper one for a tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> norms.KyFanDual(2).lmo(np.diag([3.0, 2.0, 1.0])) + 0.0
+    array([[-1.,  0.,  0.],
+           [ 0., -1.,  0.],
+           [ 0.,  0.,  0.]])
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        check_positive_rank(self.k, "k")
+
+    def _check(self, x: Array) -> None:
+        check_rank(self.k, x, "k")
+
+    def _norm(self, s: Array, xp: Namespace) -> Array:
+        return ky_fan.dual_norm(s, self.k, xp=xp)
+
+    def _dual_norm(self, s: Array, xp: Namespace) -> Array:
+        return ky_fan.norm(s, self.k, xp=xp)
+
+    def _atom(self, s: Array, slack: float, xp: Namespace) -> Array:
+        return ky_fan.dual_ball_atom(s, self.k, slack, xp=xp)
+
+
+@dataclass(frozen=True)
+class Spectral(_OfSpectrum):
+    """The largest singular value. Its dual is `Nuclear()`; its minimiser is -radius U Vᴴ."""
+
+    def _norm(self, s: Array, xp: Namespace) -> Array:
+        return s[..., 0]
+
+    def _dual_norm(self, s: Array, xp: Namespace) -> Array:
+        return xp.sum(s, axis=-1)
+
+    def _atom(self, s: Array, slack: float, xp: Namespace) -> Array:
+        return ky_fan.dual_ball_atom(s, s.shape[-1], slack, xp=xp)
+
+
+@dataclass(frozen=True)
+class Nuclear(_OfSpectrum):
+    """The sum of the singular values. Its dual is `Spectral()`; its minimiser -radius u_1 v_1ᴴ."""
+
+    def _norm(self, s: Array, xp: Namespace) -> Array:
+        return xp.sum(s, axis=-1)
+
+    def _dual_norm(self, s: Array, xp: Namespace) -> Array:
+        return s[..., 0]
+
+    def _atom(self, s: Array, slack: float, xp: Namespace) -> Array:
+        return ky_fan.dual_ball_atom(s, 1, slack, xp=xp)
+
+
+@dataclass(frozen=True)
+class Frobenius(_Norm):
+    """The root of the sum of squares. Its own dual; its minimiser is -radius g / ||g||_F."""
+
+    def _value(self, x: Array, backend: Backend) -> Array:
+        return per_batch(frobenius(x, xp=backend.xp))
+
+    def _dual(self, x: Array, backend: Backend) -> Array:
+        return self._value(x, backend)
+
+    def _ascent(self, x: Array, backend: Backend) -> Array:
+        return _over(x, frobenius(x, xp=backend.xp), backend)
+
+
+@dataclass(frozen=True)
+class Max(_Norm):
+    """The largest absolute value of an entry. Its dual is the sum of them.
+
+    Its minimiser is -radius g / abs(g) entry by entry, 0 where g is 0.
+    """
+
+    def _value(self, x: Array, backend: Backend) -> Array:
+        return backend.xp.max(backend.xp.max(backend.xp.abs(x), axis=-1), axis=-1)
+
+    def _dual(self, x: Array, backend: Backend) -> Array:
+        return backend.xp.sum(backend.xp.sum(backend.xp.abs(x), axis=-1), axis=-1)
+
+    def _ascent(self, x: Array, backend: Backend) -> Array:
+        return _over(x, backend.xp.abs(x), backend)
+
+
+@dataclass(frozen=True)
+class MaxVectorNorm(_Norm):
+    """The largest Euclidean length of a vector of the matrix. Its dual is the sum of the lengths.
+
+    Its minimiser is -radius times every vector of g divided by its length, 0 where it is 0.
+
+    Parameters
+    ----------
+    axis : int
+        The axis that a vector runs along: -1 for rows, -2 for columns. Also as `Rows()` and
+        `Columns()`.
+    """
+
+    axis: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.axis, bool) or self.axis not in (-1, -2):
+            msg = f"axis must be -1 (rows) or -2 (columns), got {self.axis!r}"
+            raise ValueError(msg)
+
+    def _lengths(self, x: Array, backend: Backend) -> Array:
+        """Return the lengths with the axes kept as (m, 1) or (1, n)."""
+        xp = backend.xp
+        if self.axis == -1:
+            return xp.sqrt(row_energies(x, xp=xp))[..., :, None]
+        return xp.sqrt(row_energies(xp.matrix_transpose(x), xp=xp))[..., None, :]
+
+    def _value(self, x: Array, backend: Backend) -> Array:
+        lengths = self._lengths(x, backend)
+        return backend.xp.max(backend.xp.max(lengths, axis=-1), axis=-1)
+
+    def _dual(self, x: Array, backend: Backend) -> Array:
+        lengths = self._lengths(x, backend)
+        return backend.xp.sum(backend.xp.sum(lengths, axis=-1), axis=-1)
+
+    def _ascent(self, x: Array, backend: Backend) -> Array:
+        return _over(x, self._lengths(x, backend), backend)
+
+
+@dataclass(frozen=True)
+class Columns(MaxVectorNorm):
+    """The largest length of a column, `MaxVectorNorm(-2)` by name."""
+
+    axis: int = field(default=-2, init=False)
+
+
+@dataclass(frozen=True)
+class Rows(MaxVectorNorm):
+    """The largest length of a row, `MaxVectorNorm(-1)` by name."""
+
+    axis: int = field(default=-1, init=False)
+
+
+def _over(x: Array, sizes: Array, backend: Backend) -> Array:
+    """Divide by real sizes, and make 0 of what has the size 0."""
+    xp = backend.xp
+    safe = xp.where(sizes > 0, sizes, xp.ones_like(sizes))
+    return x / xp.astype(safe, x.dtype)
