@@ -88,7 +88,7 @@ def orthogonalize(
     Parameters
     ----------
     x : array, shape (..., m, n)
-        Real or complex. Half precision is computed in float32 and cast back.
+        Real or complex; half precision as in the notes.
     tol : float, optional
         Accuracy in (0, 1). None is the working accuracy of the dtype.
     floor : float, optional
@@ -125,17 +125,27 @@ def orthogonalize(
     Notes
     -----
     `error` bounds |1 - t_i| and the spectral distance of Q to the true factor on the kept
-    directions. Polynomials and Halley steps: the exact image of the interval that starts at the
-    floor, or r / (1 + sqrt(1 - r)) with r the measured Frobenius norm of I - Q Qᴴ, plus
-    (2 + sqrt(max(m, n)) / 8) eps / l. Here l is the smallest singular value, relative to the norm,
-    that the floor proves, or the residual and the steps together. The norm is the Schatten norm of
-    order 8, at most m^(1/8) s_1. SVD: 4 sqrt(max(m, n)) eps s_1/s_r with s_r the last one kept. The
-    rounding terms are first order in eps, for errors that add like a random walk: the one of the
-    polynomials is measured, with a factor of 3 to spare, the one of the SVD derived, and the tests
-    try both on thousands of matrices.
+    directions. Polynomials and Halley steps: the exact image of the interval that starts at l, or
+    r / (1 + sqrt(1 - r)) with r the measured Frobenius norm of I - Q Qᴴ, plus a rounding term of
+    16 eps + (2 + sqrt(max(m, n)) / 8) eps mean / l. Here l is what the floor proves, or a Cholesky
+    factorization of R - l² I where code may look at values, or the residual; mean is the root mean
+    square of the singular values, all relative to the norm. That is the Schatten norm of order 8,
+    at most m^(1/8) s_1. Segments on the Gram matrix, degree 17 and Halley steps of weight c add
+    what `plan_orthogonalization` counts. SVD: 4 sqrt(max(m, n)) eps s_1/s_r with s_r the last one
+    kept. The rounding terms are first order in eps, for errors that add like a random walk: the
+    one of the SVD is derived, the others are measured, with a factor of 2 to 3 to spare, and the
+    tests try them on thousands of matrices.
+
+    Half precision is multiplied in half precision where that is faster and the floor is at least
+    eps / (4 `tol`), and in float32 otherwise. There the rounding term is 6 eps + 0.4 eps mean / l,
+    which for a floor near that limit exceeds a `tol` that is kept all the same (status 1): a cast
+    to float32 before the call buys the proof. Without a `floor`, where code may not look at values,
+    such products are planned for max(1e-3, eps / (4 `tol`)).
 
     Cost for m <= n: one SVD, or 4 m² n flops a step and 2 m³ for each product of squares in
-    it. A NaN or an inf gives NaN in that matrix alone.
+    it; where n > 1.5 m, several steps on the Gram matrix may share the 4 m² n. A Halley step costs
+    about as much as two cubics. A proof by Cholesky is m³ / 3. A `start` costs four products
+    before it saves any. A NaN or an inf gives NaN in that matrix alone.
 
     On torch and JAX the factor is differentiable, by the derivative of the polar factor whatever
     the method; it needs 1 / (s_i + s_j) and 1 / s_i alone, so equal singular values do no harm.
@@ -146,7 +156,8 @@ def orthogonalize(
     References
     ----------
     Best odd polynomials in sequence: arXiv:2505.16932 (Polar Express). Quintic
-    Newton-Schulz: Keller Jordan's Muon. Error bounds: derived.
+    Newton-Schulz: Keller Jordan's Muon. Weights of Halley steps: Nakatsukasa, Bai and Gygi (2010).
+    Error bounds: derived.
 
     Examples
     --------

@@ -126,7 +126,7 @@ def check_contract(rng: np.random.Generator, count: int, dtype: str) -> None:
     tol = float(10.0 ** -rng.uniform(0.5, 5.0))
     floor = float(10.0 ** -rng.uniform(0.1, 5.0)) if rng.random() < 0.7 else None
     rounding = 2 * max(m, n) ** 0.5 * EPS[dtype]
-    for method in ("svd", "polynomial", "polar-express", "newton-schulz"):
+    for method in ("svd", "polynomial", "rational", "polar-express", "newton-schulz"):
         full = orthogonalize(x, tol=tol, floor=floor, method=method, full_output=True)
         t, s = diagonal(full.factor.astype(wide.dtype), wide)
         kept = s >= (floor if floor is not None else 0.0)
@@ -147,7 +147,7 @@ def check_contract(rng: np.random.Generator, count: int, dtype: str) -> None:
         # Below the floor nothing turns negative and nothing exceeds 1 + tol, up to roundings; where
         # the floor is measured, that is said of the matrices that pass.
         slack = 16 * EPS[dtype] * max(m, n)
-        if method == "polynomial":
+        if method in ("polynomial", "rational"):
             slack = rounding * 2 * k**0.125 / (floor or EPS[dtype])
         if method in METHODS:
             held = full.status == 0 if floor is None else full.status < 2

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from specdesc import _plan, minimax, orthogonalize
 from specdesc._array import enter
 from specdesc._core import products
+from specdesc.orthogonalize import Method
 from tests import support
 from tests.support import EPS, Library, assert_ratio, spectral_norm
 from tests.test_orthogonalize import diagonal
@@ -128,10 +129,17 @@ def zoo(shape: tuple[int, int], dtype: str) -> dict[str, Any]:
     }
 
 
-def check(library: Library, stack: Any, dtype: str, tol: float | None, floor: float | None) -> Any:
+def check(
+    library: Library,
+    stack: Any,
+    dtype: str,
+    tol: float | None,
+    floor: float | None,
+    method: Method = "rational",
+) -> Any:
     """Hold a stack to the contract by an SVD in double precision, and return the full output."""
     x = library.array(stack, dtype)
-    full = orthogonalize(x, method="rational", tol=tol, floor=floor, full_output=True)
+    full = orthogonalize(x, method=method, tol=tol, floor=floor, full_output=True)
     host = library.numpy(x).astype("complex128")
     size = np.max(np.abs(host), axis=(-2, -1), keepdims=True)
     t, s = diagonal(
@@ -152,14 +160,15 @@ def check(library: Library, stack: Any, dtype: str, tol: float | None, floor: fl
     return full
 
 
+@pytest.mark.parametrize("method", ["rational", "polynomial"])
 @pytest.mark.parametrize("tol", [None, 1e-1, 1e-4])
 def test_the_zoo_where_the_floor_is_measured(
-    tol: float | None, dtype: str, library: Library
+    tol: float | None, method: Method, dtype: str, library: Library
 ) -> None:
     if not has(library) or library.compiles or dtype in support.HALF:
         pytest.skip("fixed plans are tried with a floor")
     matrices = zoo((24, 40), dtype)
-    full = check(library, np.stack(list(matrices.values())), dtype, tol, None)
+    full = check(library, np.stack(list(matrices.values())), dtype, tol, None, method)
     status = dict(zip(matrices, library.numpy(full.status).tolist(), strict=True))
     rank = dict(zip(matrices, library.numpy(full.rank).tolist(), strict=True))
     assert status["zero"] == 3
@@ -170,12 +179,15 @@ def test_the_zoo_where_the_floor_is_measured(
         assert all(status[f"condition 1e{e}"] == 0 for e in (1, 2, 4, 6, 8, 10))
 
 
-def test_the_zoo_with_a_floor(library: Library, dtype: str) -> None:
-    if not has(library) or dtype in support.HALF or (library.compiles and dtype != "float32"):
+@pytest.mark.parametrize("method", ["rational", "polynomial"])
+def test_the_zoo_with_a_floor(method: Method, library: Library, dtype: str) -> None:
+    if method == "rational" and (not has(library) or dtype in support.HALF):
+        pytest.skip("no factorization")
+    if library.compiles and dtype != "float32":
         pytest.skip("one compilation is enough")
     for floor in (1e-3,) if library.compiles else (0.3, 1e-3, 1e-6):
         matrices = zoo((24, 40), dtype)
-        full = check(library, np.stack(list(matrices.values())), dtype, 1e-2, floor)
+        full = check(library, np.stack(list(matrices.values())), dtype, 1e-2, floor, method)
         if 5 * EPS[dtype] / floor < 1e-3:
             assert (library.numpy(full.error) <= 1e-2).all()
 
