@@ -4,41 +4,139 @@ from collections.abc import Sequence
 
 import numpy
 from specdesc._core.linalg import adjoint
-from specdesc._core.products import BLOCK
+from specdesc._core.products import BLOCK, panels, pieces
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
 
+def gram(x: Array, /, *, room: Array | None = None, backend: Backend) -> Array:
+    """Return X Xᴴ."""
+    return numpy.matmul(x, adjoint(x, xp=backend.xp), out=room)
+
+
 def multiply_add(
-    a: float, x: Array, z: Array, y: Array, /, *, alpha: float = 1.0, backend: Backend
+    a: float,
+    x: Array,
+    z: Array,
+    y: Array,
+    /,
+    *,
+    alpha: float = 1.0,
+    spend: bool = False,
+    room: Array | None = None,
+    backend: Backend,
 ) -> Array:
-    """Return ``a x + alpha z y``, the sum written into the product."""
-    out = backend.xp.matmul(z, y)
-    if alpha != 1.0:
-        out *= alpha
-    out += a * x
-    return out
-
-
-def combine(
-    factors: Sequence[float], squares: Sequence[Array], diagonal: float, /, *, backend: Backend
-) -> Array:
-    """Return the sum of ``factors[i] squares[i]`` and `diagonal` I, in one array."""
-    total = factors[0] * squares[0]
-    for factor, square in zip(factors[1:], squares[1:], strict=True):
-        total += factor * square
-    if diagonal != 0.0:
-        backend.xp.einsum("...ii->...i", total)[...] += diagonal
+    """Return ``a x + alpha z y``, over `x` in panels where it is spent."""
+    if spend:
+        for out, left, right, _ in panels(x.shape, columns=x is y):
+            product, part = numpy.matmul(z[left], y[right]), x[out]
+            _scale(part, a)
+            part += _scale(product, alpha)
+        return x
+    total = numpy.matmul(z, y, out=room)
+    for piece in pieces(total.shape):
+        part = _scale(total[piece], alpha)
+        part += x[piece] if a == 1.0 else a * x[piece]
     return total
 
 
-def solve_add(a: float, x: Array, b: float, z: Array, /, *, backend: Backend) -> Array:
+def _scale(x: Array, factor: float) -> Array:
+    if factor != 1.0:
+        x *= factor
+    return x
+
+
+def combine(
+    factors: Sequence[float],
+    squares: Sequence[Array],
+    diagonal: float,
+    /,
+    *,
+    spend: bool = False,
+    backend: Backend,
+) -> Array:
+    """Return the sum of ``factors[i] squares[i]`` and `diagonal` I, in one pass."""
+    total = squares[0] if spend else numpy.empty_like(squares[0])
+    for piece in pieces(total.shape):
+        part = total[piece]
+        if not spend or factors[0] != 1.0:
+            numpy.multiply(squares[0][piece], factors[0], out=part)
+        for factor, square in zip(factors[1:], squares[1:], strict=True):
+            part += factor * square[piece]
+    if diagonal != 0.0:
+        _add_diagonal(total, diagonal)
+    return total
+
+
+def _add_diagonal(squares: Array, value: float) -> None:
+    numpy.einsum("...ii->...i", squares)[...] += value
+
+
+def mix(
+    factors: Sequence[Sequence[float]], squares: Sequence[Array], /, *, backend: Backend
+) -> tuple[Array, ...]:
+    """Return the sums of ``factors[i][j] squares[j]``, each over a square."""
+    for piece in pieces(squares[0].shape):
+        parts = [square[piece] for square in squares]
+        sums = [combine(row, parts, 0.0, backend=backend) for row in factors]
+        for part, new in zip(parts, sums, strict=True):
+            part[...] = new
+    return tuple(squares)
+
+
+def factored(
+    rest: Sequence[float],
+    left: Sequence[float],
+    x: Array,
+    y: Array,
+    /,
+    *,
+    spend: bool = False,
+    backend: Backend,
+) -> Array:
+    """Return ``r0 x + r1 y + r2 I + (l0 x + l1 y + l2 I) y``, as rows of it need those of x."""
+    total = x if spend and any(rest) else numpy.empty_like(x)
+    for out, _, right, start in panels(x.shape):
+        parts = (x[out], y[out])
+        columns = slice(start, start + parts[0].shape[-2])
+        factor = combine(left[:2], parts, 0.0, backend=backend)
+        _add_diagonal(factor[..., columns], left[2])
+        if not any(rest):
+            numpy.matmul(factor, y[right], out=total[out])
+            continue
+        product = numpy.matmul(factor, y[right])
+        added = combine(rest[:2], parts, 0.0, spend=spend, backend=backend)
+        _add_diagonal(added[..., columns], rest[2])
+        numpy.add(added, product, out=total[out])
+    return total
+
+
+def divide(x: Array, by: Array, /, *, spend: bool = False, backend: Backend) -> Array:
+    """Return ``x / by``, over `x` where it is spent."""
+    if x.dtype == numpy.float16:
+        return numpy.asarray(x / by, dtype=x.dtype)
+    return numpy.divide(x, by.astype(x.dtype), out=x if spend else None)
+
+
+def solve_add(
+    a: float,
+    x: Array,
+    b: float,
+    z: Array,
+    /,
+    *,
+    spend: bool = False,
+    ours: bool = False,
+    room: Array | None = None,
+    backend: Backend,
+) -> Array:
     """Return ``a x + b z⁻¹ x``, the inverse Cholesky factor written in place."""
-    root = numpy.zeros_like(z)
+    root = numpy.empty_like(z) if room is None else room
+    root[...] = 0
     _fill_inverse_root(z, root)
-    inverse = numpy.matmul(adjoint(root, xp=backend.xp), root)
+    inverse = numpy.matmul(adjoint(root, xp=backend.xp), root, out=z if spend else None)
     inverse *= b
-    return multiply_add(a, x, inverse, x, backend=backend)
+    return multiply_add(a, x, inverse, x, spend=ours, backend=backend)
 
 
 def _fill_inverse_root(z: Array, root: Array) -> None:
@@ -52,7 +150,8 @@ def _fill_inverse_root(z: Array, root: Array) -> None:
     below = numpy.matmul(z[..., k:, :k], numpy.conj(numpy.matrix_transpose(first)))
     rest = numpy.matmul(below, numpy.conj(numpy.matrix_transpose(below)))
     _fill_inverse_root(numpy.subtract(z[..., k:, k:], rest, out=rest), second)
-    numpy.negative(numpy.matmul(numpy.matmul(second, below), first), out=root[..., k:, :k])
+    numpy.matmul(numpy.matmul(second, below), first, out=root[..., k:, :k])
+    numpy.negative(root[..., k:, :k], out=root[..., k:, :k])
 
 
 def positive_definite(x: Array, /, *, backend: Backend) -> Array:
