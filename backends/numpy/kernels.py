@@ -29,15 +29,20 @@ def multiply_add(
     """Return ``a x + alpha z y``, over `x` in panels where it is spent."""
     if spend:
         for out, left, right, _ in panels(x.shape, columns=x is y):
-            product, part = numpy.matmul(z[left], y[right]), x[out]
-            _scale(part, a)
-            part += _scale(product, alpha)
+            _over(a, x[out], z[left], y[right], alpha)
         return x
     total = numpy.matmul(z, y, out=room)
     for piece in pieces(total.shape):
         part = _scale(total[piece], alpha)
         part += x[piece] if a == 1.0 else a * x[piece]
     return total
+
+
+def _over(a: float, x: Array, z: Array, y: Array, alpha: float) -> None:
+    """Write ``a x + alpha z y`` over `x`. A function, so that one product at a time is alive."""
+    product = _scale(numpy.matmul(z, y), alpha)
+    _scale(x, a)
+    x += product
 
 
 def _scale(x: Array, factor: float) -> Array:
@@ -77,11 +82,16 @@ def mix(
 ) -> tuple[Array, ...]:
     """Return the sums of ``factors[i][j] squares[j]``, each over a square."""
     for piece in pieces(squares[0].shape):
-        parts = [square[piece] for square in squares]
-        sums = [combine(row, parts, 0.0, backend=backend) for row in factors]
-        for part, new in zip(parts, sums, strict=True):
-            part[...] = new
+        _mix_piece(factors, [square[piece] for square in squares], backend)
     return tuple(squares)
+
+
+def _mix_piece(
+    factors: Sequence[Sequence[float]], parts: Sequence[Array], backend: Backend
+) -> None:
+    sums = [combine(row, parts, 0.0, backend=backend) for row in factors]
+    for part, new in zip(parts, sums, strict=True):
+        part[...] = new
 
 
 def factored(
@@ -97,18 +107,32 @@ def factored(
     """Return ``r0 x + r1 y + r2 I + (l0 x + l1 y + l2 I) y``, as rows of it need those of x."""
     total = x if spend and any(rest) else numpy.empty_like(x)
     for out, _, right, start in panels(x.shape):
-        parts = (x[out], y[out])
-        columns = slice(start, start + parts[0].shape[-2])
-        factor = combine(left[:2], parts, 0.0, backend=backend)
-        _add_diagonal(factor[..., columns], left[2])
-        if not any(rest):
-            numpy.matmul(factor, y[right], out=total[out])
-            continue
-        product = numpy.matmul(factor, y[right])
-        added = combine(rest[:2], parts, 0.0, spend=spend, backend=backend)
-        _add_diagonal(added[..., columns], rest[2])
-        numpy.add(added, product, out=total[out])
+        rows = x[out]
+        into = rows if total is x else total[out]
+        _fill_rows(into, rest, left, (rows, y[out]), y[right], start, backend)
     return total
+
+
+def _fill_rows(
+    total: Array,
+    rest: Sequence[float],
+    left: Sequence[float],
+    parts: tuple[Array, Array],
+    y: Array,
+    start: int,
+    backend: Backend,
+) -> None:
+    """Write rows of `factored`, the first of which is that number, over `total` or those of x."""
+    columns = slice(start, start + total.shape[-2])
+    factor = combine(left[:2], parts, 0.0, backend=backend)
+    _add_diagonal(factor[..., columns], left[2])
+    if not any(rest):
+        numpy.matmul(factor, y, out=total)
+        return
+    product = numpy.matmul(factor, y)
+    added = combine(rest[:2], parts, 0.0, spend=total is parts[0], backend=backend)
+    _add_diagonal(added[..., columns], rest[2])
+    numpy.add(added, product, out=total)
 
 
 def divide(x: Array, by: Array, /, *, spend: bool = False, backend: Backend) -> Array:
@@ -154,15 +178,19 @@ def _fill_inverse_root(z: Array, root: Array) -> None:
     numpy.negative(root[..., k:, :k], out=root[..., k:, :k])
 
 
-def positive_definite(x: Array, /, *, backend: Backend) -> Array:
-    """Say which Hermitian matrices have a Cholesky factorization, a tenth of their spectrum."""
+def positive_definite(x: Array, shift: Array | None = None, /, *, backend: Backend) -> Array:
+    """Say which ``x - shift I`` have a Cholesky factorization, a tenth of their spectrum."""
     flat = numpy.reshape(x, (-1, *x.shape[-2:]))
-    return numpy.reshape(numpy.asarray([_has_cholesky(y) for y in flat]), x.shape[:-2])
+    shifts = numpy.zeros(len(flat)) if shift is None else numpy.reshape(shift, (-1,))
+    found = [_has_cholesky(*pair) for pair in zip(flat, shifts, strict=True)]
+    return numpy.reshape(numpy.asarray(found), x.shape[:-2])
 
 
-def _has_cholesky(x: Array) -> bool:
+def _has_cholesky(x: Array, shift: float) -> bool:
+    shifted = x.copy()
+    _add_diagonal(shifted, -shift)
     try:
-        numpy.linalg.cholesky(x)
+        numpy.linalg.cholesky(shifted)
     except numpy.linalg.LinAlgError:
         return False
     return True

@@ -81,11 +81,16 @@ def mix(
     if not _in_panels(squares[0]):
         return products.mix(factors, squares, backend=backend)
     for piece in pieces(squares[0].shape):
-        parts = [square[piece] for square in squares]
-        sums = [combine(row, parts, 0.0, backend=backend) for row in factors]
-        for part, new in zip(parts, sums, strict=True):
-            part.copy_(new)
+        _mix_piece(factors, [square[piece] for square in squares], backend)
     return tuple(squares)
+
+
+def _mix_piece(
+    factors: Sequence[Sequence[float]], parts: Sequence[Array], backend: Backend
+) -> None:
+    sums = [combine(row, parts, 0.0, backend=backend) for row in factors]
+    for part, new in zip(parts, sums, strict=True):
+        part.copy_(new)
 
 
 def factored(
@@ -101,16 +106,27 @@ def factored(
     """Return ``r0 x + r1 y + r2 I + (l0 x + l1 y + l2 I) y``, as rows of it need those of x."""
     if not _in_panels(x):
         return products.factored(rest, left, x, y, backend=backend)
-    total = x if spend else torch.empty_like(x)
+    total = x if spend and any(rest) else torch.empty_like(x)
     for out, _, right, start in panels(x.shape):
-        parts = (x[out], y[out])
-        factor = _rows(left, parts, start, backend)
-        if any(rest):
-            added = _rows(rest, parts, start, backend)
-            total[out].copy_(_fused(1.0, added, factor, y[right], 1.0, None))
-        else:
-            total[out].copy_(torch.matmul(factor, y[right]))
+        _fill_rows(total[out], rest, left, (x[out], y[out]), y[right], start, backend)
     return total
+
+
+def _fill_rows(
+    total: Array,
+    rest: Sequence[float],
+    left: Sequence[float],
+    parts: tuple[Array, Array],
+    y: Array,
+    start: int,
+    backend: Backend,
+) -> None:
+    """Write rows of `factored`, the first of which is that number; `total` may be those of x."""
+    factor = _rows(left, parts, start, backend)
+    if any(rest):
+        total.copy_(_fused(1.0, _rows(rest, parts, start, backend), factor, y, 1.0, None))
+    else:
+        torch.matmul(factor, y, out=total)
 
 
 def _rows(factors: Sequence[float], parts: Sequence[Array], start: int, backend: Backend) -> Array:
@@ -170,7 +186,7 @@ def solve_add(
 ) -> Array:
     """Return ``a x + b z⁻¹ x`` by Cholesky."""
     # Unchecked: to raise, or not, the host would have to wait for a GPU.
-    lower, _ = torch.linalg.cholesky_ex(z)
+    lower = _cholesky(z, None if torch.compiler.is_compiling() else room)
     if x.shape[-1] >= 2 * x.shape[-2]:
         # Products are faster than triangular solves, which pays for the inverse of a small square.
         inverse = b * torch.cholesky_inverse(lower)
@@ -183,11 +199,22 @@ def solve_add(
     return total
 
 
+def _cholesky(z: Array, room: Array | None) -> Array:
+    if room is None:
+        return torch.linalg.cholesky_ex(z).L
+    info = torch.empty(z.shape[:-2], dtype=torch.int32, device=z.device)
+    torch.linalg.cholesky_ex(z, out=(room, info))
+    return room
+
+
 def _solved(a: float, x: Array, b: float, lower: Array) -> Array:
     half = torch.linalg.solve_triangular(lower, x, upper=False)
     return torch.add(a * x, torch.linalg.solve_triangular(lower.mH, half, upper=True), alpha=b)
 
 
-def positive_definite(x: Array, /, *, backend: Backend) -> Array:
-    """Say which Hermitian matrices have a Cholesky factorization, a tenth of their spectrum."""
+def positive_definite(x: Array, shift: Array | None = None, /, *, backend: Backend) -> Array:
+    """Say which ``x - shift I`` have a Cholesky factorization, a tenth of their spectrum."""
+    if shift is not None:
+        x = x.to(torch.promote_types(x.dtype, torch.float32), copy=True)
+        x.diagonal(dim1=-2, dim2=-1).sub_(shift[..., 0])
     return torch.linalg.cholesky_ex(x).info == 0

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from specdesc._array import eps, is_complex, is_half, smallest_normal, working
 from specdesc._core import products
-from specdesc._core.linalg import adjoint, frobenius, identity, row_energies
+from specdesc._core.linalg import adjoint, frobenius, identity
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.minimax import Step
@@ -27,6 +27,7 @@ class Start(NamedTuple):
     scale: Array  # (..., 1, 1), real: the singular values of X / scale lie in [0, 1]
     gram: Array  # of X / scale
     square: Array | None  # gram², where it is known
+    room: Array | None = None  # a square that nobody needs, for where that is not known
 
 
 class Iterate(NamedTuple):
@@ -161,16 +162,15 @@ def run(
     /,
     *,
     ours: bool = False,
-    room: Array | None = None,
     backend: Backend,
 ) -> Array:
     """Apply every segment to a stack. The squares of the start are spent.
 
     So is its matrix if it is `ours`, in which case it is divided by the scale already.
-    Their memory serves all steps, with `room` for a square that is not known: at the peak there
-    are two squares and the iterate, and a part of the next one or of another square.
+    Their memory serves all steps: at the peak there are two squares and the iterate, and a part of
+    the next one or, in a step of degree 17, another square.
     """
-    x, scale, gram, square = begin
+    x, scale, gram, square, room = begin
     room = room if square is None else square
     for i, steps in enumerate(segments):
         if i > 0:

@@ -153,9 +153,15 @@ def inverse_root(z: Array, /, *, xp: Namespace) -> Array:
 BLOCK = 64
 
 
-def positive_definite(x: Array, /, *, backend: Backend) -> Array:
-    """Say which Hermitian matrices of a stack are positive definite; code may look at them."""
+def positive_definite(x: Array, shift: Array | None = None, /, *, backend: Backend) -> Array:
+    """Say which Hermitian matrices of a stack are positive definite; code may look at them.
+
+    Less `shift` (..., 1, 1) on their diagonals, where it is given, in working precision.
+    """
     xp = backend.xp
+    x = working(xp, x)
+    if shift is not None:
+        x = x - shift * identity(x.shape[-1], x, backend=backend)
     return xp.min(xp.linalg.eigvalsh(x), axis=-1) > 0
 
 
@@ -186,7 +192,7 @@ Index = tuple[slice | EllipsisType, ...]
 PANELS, LEAST = 8, 2**15
 
 #: Numbers of a panel of elementwise work: small enough to stay in the cache.
-CACHED = 2**15
+CACHED = 2**14
 
 
 class Panel(NamedTuple):

@@ -15,7 +15,7 @@ def run(
     """Apply Halley steps and then polynomials to a stack. The squares of the start are spent."""
     xp = backend.xp
     divide = products.kernel("divide", backend)
-    room = begin.square
+    room = begin.room if begin.square is None else begin.square
     for i, step in enumerate(halleys):
         x = apply(step, begin, room, ours=i > 0, backend=backend)
         if i == 0:
@@ -25,10 +25,10 @@ def run(
         gram = begin.gram
         if not last:
             gram = polynomial.gram_matrix(x, room=gram, backend=backend)
-        begin = Start(x, xp.ones_like(begin.scale), gram, None)
+        begin = Start(x, xp.ones_like(begin.scale), gram, None, room)
     if not segments:
         return begin.matrix
-    return polynomial.run(begin, segments, room=room, ours=bool(halleys), backend=backend)
+    return polynomial.run(begin, segments, ours=bool(halleys), backend=backend)
 
 
 def apply(
