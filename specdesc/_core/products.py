@@ -187,9 +187,9 @@ def kernel(name: str, backend: Backend, /) -> Callable[..., Any]:
 #: What selects a panel of an array.
 Index = tuple[slice | EllipsisType, ...]
 
-#: A product is done in at most so many panels, none of fewer numbers than `LEAST` unless it is
-#: alone: each packs the other operand anew.
-PANELS, LEAST = 8, 2**15
+#: A product is done in at most so many panels of rows or of columns, none of fewer numbers than
+#: `LEAST` unless it is alone: each packs the other operand anew.
+ROWS, COLUMNS, LEAST = 8, 2, 2**15
 
 #: Numbers of a panel of elementwise work: small enough to stay in the cache.
 CACHED = 2**14
@@ -206,7 +206,7 @@ class Panel(NamedTuple):
 
 def panels(shape: Sequence[int], /, *, columns: bool = False) -> Iterator[Panel]:
     """Cut a product of this shape into matrices where it is a stack, into rows or columns else."""
-    count = max(1, min(PANELS // 2 if columns else PANELS, math.prod(shape) // LEAST))
+    count = max(1, min(COLUMNS if columns else ROWS, math.prod(shape) // LEAST))
     return _cut(shape, count, columns)
 
 
