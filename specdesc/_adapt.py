@@ -6,7 +6,7 @@ from typing import NamedTuple
 from specdesc import _plan
 from specdesc._array import eps, working
 from specdesc._core import polynomial, products, rational, stacks
-from specdesc._core.linalg import frobenius, identity, per_batch
+from specdesc._core.linalg import diagonal, per_batch
 from specdesc._core.polynomial import SINGLE, Start
 from specdesc._plan import Kind, Known, Run
 from specdesc._typing import Array, Namespace
@@ -48,6 +48,7 @@ class State(NamedTuple):
     scale: Array
     gram: Array
     square: Array | None
+    room: Array | None
     slope: Array
     mean: Array
     turn: Array
@@ -56,7 +57,7 @@ class State(NamedTuple):
     @property
     def start(self) -> Start:
         """What a run starts from."""
-        return Start(self.matrix, self.scale, self.gram, self.square)
+        return Start(self.matrix, self.scale, self.gram, self.square, self.room)
 
 
 def fixed(begin: Start, run: Run, floor: float | None, /, *, backend: Backend) -> Followed:
@@ -190,9 +191,10 @@ def _least(
     made, the edge has to lie above that.
     """
     xp, rows = backend.xp, begin.gram.shape[-1]
-    gram = working(xp, begin.gram)
+    gram = begin.gram
     noise = _noise(begin, backend)
-    fourth = stacks.floats(frobenius(gram, xp=xp) ** 2 / rows, backend=backend)
+    energies = products.kernel("row_energies", backend)(gram, backend=backend)
+    fourth = stacks.floats(xp.sum(energies, axis=-1) / rows, backend=backend)
     limits = [
         max(least, math.sqrt(2.0 * noise) * mean) for mean, least in zip(means, worth, strict=True)
     ]
@@ -243,12 +245,12 @@ def _positive(
     gram: Array, trials: list[float], means: list[float], noise: float, backend: Backend
 ) -> list[bool]:
     """Say for which matrices R - trial² I is positive definite beyond what rounding may hide."""
-    xp, rows = backend.xp, gram.shape[-1]
+    xp = backend.xp
     shifts = [trial**2 + noise * mean**2 for trial, mean in zip(trials, means, strict=True)]
-    shift = xp.asarray(shifts, dtype=gram.dtype, device=backend.device(gram))
+    entries = working(xp, diagonal(gram, xp=xp))
+    shift = xp.asarray(shifts, dtype=entries.dtype, device=backend.device(gram))
     shift = xp.reshape(shift, (*gram.shape[:-2], 1, 1))
-    shifted = gram - shift * identity(rows, gram, backend=backend)
-    definite = products.kernel("positive_definite", backend)(shifted, backend=backend)
+    definite = products.kernel("positive_definite", backend)(gram, shift, backend=backend)
     return [bool(y) for y in stacks.floats(definite, backend=backend)]
 
 
@@ -325,12 +327,15 @@ def _lift(state: State, kind: Kind, lower: float, goal: float, backend: Backend)
     run = _plan.on_interval(kind, LIFTED, lower, first=_first(state), goal=goal)
     factor = rational.run(state.start, run.halleys, run.segments, backend=backend)
     upper = 1.0 + run.bound + _plan.margin(kind.shape, kind.unit)
-    gram = polynomial.gram_matrix(factor, backend=backend) / upper**2
+    # The run has spent the squares that it started from.
+    gram = polynomial.gram_matrix(factor, room=state.gram, backend=backend)
+    combine = products.kernel("combine", backend)
     return State(
         factor,
         xp.full_like(state.scale, upper),
-        gram,
+        combine((1.0 / upper**2,), (gram,), 0.0, spend=True, backend=backend),
         None,
+        state.room if state.square is None else state.square,
         state.slope * (run.slope / upper),
         state.mean,
         state.turn + run.turn,

@@ -108,6 +108,7 @@ def _described(shape: tuple[int, ...], dtype: str, tol: float | None, floor: flo
         tuple(step.coefficients for step in steps),
         _plan.promise(run, (rows, columns), unit) + cast,
         run.products,
-        # The iterate, the next one, a copy of x and a product; R, its square, Z and its parts.
-        math.prod(shape[:-2]) * size * (4 * rows * columns + 9 * rows * rows),
+        # The iterate, the next one and a copy of x; R, its square, and three more in degree 17
+        # where the matrix is too small for panels.
+        math.prod(shape[:-2]) * size * (3 * rows * columns + 5 * rows * rows),
     )

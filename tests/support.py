@@ -88,8 +88,11 @@ class Library:
 
     @property
     def tried(self) -> tuple[str, ...]:
-        """The dtypes that laws are tried on: one of each kind where each is a compilation."""
-        return ("bfloat16", "float32", "complex64") if self.compiles else self.dtypes
+        """The dtypes that laws are tried on: one of each kind where each is a compilation.
+
+        Half precision is float32 between two casts where the processor has nothing better.
+        """
+        return ("float32", "complex64") if self.compiles else self.dtypes
 
     @property
     def flushes(self) -> bool:

@@ -215,6 +215,13 @@ def test_kernels_of_the_cupy_leaf_run_on_numpy() -> None:
                 assert found.dtype == z.dtype
                 np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
             assert [part.tobytes() for part in (x, z, y)] == before
+            expected = products.combine((2.0, -0.5), (z, z @ z), 0.25, backend=backend)
+            room, spent = np.empty_like(x), z.copy()
+            found = kernels.combine((2.0, -0.5), (spent, z @ z), 0.25, spend=True, backend=backend)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
+            assert kernels.multiply_add(1.5, x, z, y, room=room, backend=backend) is room
+            expected = products.multiply_add(1.5, x, z, y, backend=backend)
+            np.testing.assert_allclose(room, expected, rtol=0, atol=40 * support.EPS[dtype])
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=named)

@@ -1,7 +1,7 @@
 """Leaves: what they advertise, how they are found, and what a broken one does."""
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from specdesc import backends
 from specdesc._array import enter
 from specdesc._core import products
 from specdesc.orthogonalize import Method
+from specdesc.preconditioners import Geometry
 from tests import support
 from tests.support import EPS, OPERATIONS, Library, leaves
 
@@ -64,8 +65,11 @@ def names_that_the_code_asks_for() -> set[str]:
                     for argument in node.args[:1]
                     if isinstance(argument, ast.Constant)
                 }
-    # These two hand their own name on to a common function.
-    return names | {"truncated_svd", "truncated_spectral_step"}
+    # Some hand their own name on to a common function.
+    names |= {"truncated_svd", "truncated_spectral_step"}
+    names |= {f"norms.{name}" for name in specdesc.norms.__all__}
+    names |= {f"prox.{name}" for name in specdesc.prox.__all__}
+    return names | {f"preconditioners[{name}]" for name in get_args(Geometry)}
 
 
 # --- the capability table ------------------------------------------------------------------------
@@ -109,6 +113,19 @@ BEYOND_THE_TABLE: dict[str, Callable[[Any], Any]] = {
         specdesc.problems.RobustRecovery.from_entries(x[0, ...])
     ),
     "problems.principal_component_pursuit": specdesc.problems.principal_component_pursuit,
+    "preconditioners[spectral]": specdesc.preconditioners.Kappa(),
+    **{
+        f"prox.{type(g).__name__}": g.prox
+        for g in (
+            specdesc.prox.KyFanBall(2, 1.0),
+            specdesc.prox.NuclearBall(1.0),
+            specdesc.prox.RankPenalty(1.0),
+            specdesc.prox.Spectral(specdesc.prox.L1(1.0)),
+            specdesc.prox.SpectralInterval(0.1, 1.0),
+            specdesc.prox.Stiefel(),
+            specdesc.prox.PSD(),
+        )
+    },
 }
 
 
@@ -238,13 +255,83 @@ def test_kernels_of_a_leaf_equal_the_agnostic_ones(library: Library, dtype: str)
             assert [library.numpy(part).tobytes() for part in arrays] == before
 
 
+@pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 3)])
+@pytest.mark.parametrize("rows", [4, 200])
+def test_kernels_that_write_over_operands_equal_the_agnostic_ones(
+    rows: int, batch: tuple[int, ...], library: Library
+) -> None:
+    """Also in panels; what may not be overwritten keeps every bit."""
+    if not library.branches or library.backend == "array_api_strict":
+        pytest.skip("nothing is written over, or there is no leaf")
+    if rows > 4 and len(batch) > 1:
+        pytest.skip("too large")
+    backend = library.leaf
+    host = [
+        support.gaussian(*batch, rows, columns, seed=seed) / rows**0.5
+        for seed, columns in enumerate([rows + 50, rows, rows, rows + 50])
+    ]
+    powers = np.reshape(np.arange(1.0, 1.0 + np.prod(batch, dtype=int)), (*batch, 1, 1))
+    lines = ((8.0, 2.0, 6.0), (1.0, 3.0, 4.0), (0.0, 5.0, 1.0))
+    sums = ((1.5, -0.5, 0.3), (0.2, 0.7, -0.4))
+    products_only = ((0.0, 0.0, 0.0), (0.2, 0.7, 0.0))
+    definite = host[1] @ support.adjoint(host[1]) + np.eye(rows)
+
+    def calls() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], tuple[Any, ...]]]:
+        x, z, w, y, by, room, d = (
+            # Writable, whatever the library of the user hands in.
+            library.array(part, "float64") + 0.0
+            for part in (*host, powers, host[2], definite)
+        )
+        yield "multiply_add", (1.5, x, z, x), {"alpha": -0.5, "spend": True}, (z,)
+        yield "multiply_add", (1.5, w, w, z), {"alpha": -0.5, "spend": True}, (z,)
+        yield "multiply_add", (1.0, y, z, x), {"spend": True}, (z, x)
+        yield "multiply_add", (1.5, z, z, z), {"room": room}, (z,)
+        yield "combine", ((1.5, -0.5), (w, z), 0.25), {"spend": True}, (z,)
+        yield "combine", ((1.0, -0.5), (w, z), 0.25), {"spend": True}, (z,)
+        yield "factored", (*sums, w, z), {"spend": True}, (z,)
+        yield "factored", (*sums, w, z), {}, (w, z)
+        yield "factored", (*products_only, w, z), {"spend": True}, (z,)
+        yield "mix", (lines, (z, w, d)), {}, ()
+        yield "divide", (x, by), {"spend": True}, (by,)
+        yield "divide", (x, by), {}, (x, by)
+        yield "gram", (x,), {"room": room}, (x,)
+        yield "row_energies", (x,), {}, (x,)
+        yield "times_columns", (z, x[..., :1]), {}, (z, x)
+        yield "solve_add", (0.5, x, 2.0, d), {"spend": True, "ours": True, "room": room}, ()
+        yield "solve_add", (0.5, x, 2.0, d), {"room": room}, (x, d)
+        yield "positive_definite", (d, 0.5 + 0.0 * by), {}, (d,)
+
+    count = sum(1 for _ in calls())
+    for i in range(count):
+        # Made anew for each call: what was spent holds anything.
+        name, options, named, kept = list(calls())[i]
+        before = [library.numpy(part).tobytes() for part in kept]
+        found = products.kernel(name, backend)(*options, **named, backend=backend)
+        assert [library.numpy(part).tobytes() for part in kept] == before, name
+        name, options, _, _ = list(calls())[i]
+        alpha = {"alpha": named["alpha"]} if "alpha" in named else {}
+        expected = products.AGNOSTIC[name](*options, **alpha, backend=backend)
+        for one, other in zip(
+            *(y if name == "mix" else (y,) for y in (found, expected)), strict=True
+        ):
+            limit = 1e-11 * rows
+            np.testing.assert_allclose(
+                library.numpy(one), library.numpy(other), rtol=0, atol=limit, err_msg=name
+            )
+
+
 def test_positive_definite_is_told_one_by_one(library: Library) -> None:
     if not library.branches:
         pytest.skip("asked only where code may look")
     host = np.stack([np.eye(3), np.diag([1.0, -1e-3, 1.0]), np.ones((3, 3)) + np.eye(3)])
     x = library.array(host, "float32")
     backend = enter("orthogonalize", x)
-    found = products.kernel("positive_definite", backend)(x, backend=backend)
+    positive_definite = products.kernel("positive_definite", backend)
+    assert library.numpy(positive_definite(x, backend=backend)).tolist() == [True, False, True]
+    shift = library.array(np.reshape([1.5, -1.0, 0.5], (3, 1, 1)), "float32")
+    found = positive_definite(x, shift, backend=backend)
+    assert library.numpy(found).tolist() == [False, True, True]
+    found = positive_definite(x, 0.0 * shift + 0.5, backend=backend)
     assert library.numpy(found).tolist() == [True, False, True]
 
 

@@ -197,6 +197,7 @@ OPTIONS: list[tuple[str, str, Callable[[], Any]]] = [
             specdesc.initial_start,
         )
         for rank in (0, -1, 5, 2.0, True, None)
+        if not (function is specdesc.initial_start and rank is None)
     ],
     *[
         (

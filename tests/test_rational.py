@@ -111,7 +111,9 @@ def zoo(shape: tuple[int, int], dtype: str) -> dict[str, Any]:
     """Return matrices by name, on top of the common ones."""
     k = min(shape)
     x = support.gaussian(*shape, seed=5, dtype=dtype)
-    tiny = 1e-30 if dtype in ("float32", "complex64") else 1e-290
+    tiny = {"float32": 1e-30, "complex64": 1e-30}.get(dtype, 1e-290)
+    tiny = 0.25 if dtype in support.HALF else tiny
+    row = 10.0 if dtype in support.HALF else 1e6
     graded = {
         f"condition 1e{e}": support.with_spectrum(np.geomspace(1, 10.0**-e, k), shape, e, dtype)
         for e in (1, 2, 4, 6, 8, 10, 12)
@@ -122,7 +124,7 @@ def zoo(shape: tuple[int, int], dtype: str) -> dict[str, Any]:
         "rank one and noise": support.with_spectrum([1.0], shape, 3, dtype) + 1e-4 * x,
         "deficient": support.with_spectrum([1.0] * (k // 2), shape, 4, dtype),
         "pairs": support.with_spectrum([1.0, 0.1] * (k // 2), shape, 5, dtype),
-        "one huge row": x * np.where(np.arange(shape[0]) == 1, 1e6, 1.0)[:, None],
+        "one huge row": x * np.where(np.arange(shape[0]) == 1, row, 1.0)[:, None],
         "tiny": tiny * x,
         "huge": x / tiny,
         "zero": 0 * x,

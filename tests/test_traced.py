@@ -147,7 +147,8 @@ def test_the_full_output_comes_out_of_jit_with_all_fields(jax: Any) -> None:
     x = JAX.array(support.easy(2, shape=SHAPE), "float32")
     full = jax.jit(lambda y: orthogonalize(y, tol=1e-3, floor=0.1, full_output=True))(x)
     assert isinstance(full, Orthogonalization)
-    assert full._fields == ("factor", "error", "rank", "products", "status")
+    assert full._fields == ("factor", "error", "rank", "products", "status", "start")
+    assert full.start is None
     assert (JAX.numpy(full.status) == 0).all()
     assert (JAX.numpy(full.rank) == min(SHAPE)).all()
     assert (JAX.numpy(full.error) <= 1e-3).all()

@@ -14,10 +14,12 @@ def multiply_add(
     /,
     *,
     alpha: float = 1.0,
+    spend: bool = False,
+    room: Array | None = None,
     backend: Backend,
 ) -> Array:
     """Return ``a x + alpha z y``, the sum written into the product."""
-    out = backend.xp.matmul(z, y)
+    out = backend.xp.matmul(z, y, out=room)
     if alpha != 1.0:
         out *= alpha
     out += a * x
@@ -25,10 +27,16 @@ def multiply_add(
 
 
 def combine(
-    factors: Sequence[float], squares: Sequence[Array], diagonal: float, /, *, backend: Backend
+    factors: Sequence[float],
+    squares: Sequence[Array],
+    diagonal: float,
+    /,
+    *,
+    spend: bool = False,
+    backend: Backend,
 ) -> Array:
     """Return the sum of ``factors[i] squares[i]`` and `diagonal` I, in one array."""
-    total = factors[0] * squares[0]
+    total = backend.xp.multiply(squares[0], factors[0], out=squares[0] if spend else None)
     for factor, square in zip(factors[1:], squares[1:], strict=True):
         total += factor * square
     if diagonal != 0.0:

@@ -19,8 +19,12 @@ class NumPyBackend(Backend):
     capabilities = Capabilities.read(__name__)
     kernels = MappingProxyType(
         {
+            "gram": kernels.gram,
             "multiply_add": kernels.multiply_add,
             "combine": kernels.combine,
+            "mix": kernels.mix,
+            "factored": kernels.factored,
+            "divide": kernels.divide,
             "solve_add": kernels.solve_add,
             "positive_definite": kernels.positive_definite,
         }

@@ -157,6 +157,12 @@ def choose(
         yield xp.where(xp.reshape(chosen, (*chosen.shape, *trailing)), x, y)
 
 
+def diagonal(x: Array, /, *, xp: Namespace) -> Array:
+    """Return the diagonals of square matrices, without the extension for linear algebra."""
+    n = x.shape[-1]
+    return xp.reshape(x, (*x.shape[:-2], n * n))[..., :: n + 1]
+
+
 def per_batch(flags: Array, /) -> Array:
     """Drop the two kept axes of a (..., 1, 1) array."""
     return flags[..., 0, 0]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from specdesc._array import eps, is_complex, is_half, smallest_normal, working
 from specdesc._core import products
-from specdesc._core.linalg import adjoint, frobenius, identity, row_energies
+from specdesc._core.linalg import adjoint, diagonal, frobenius, identity
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.minimax import Step
@@ -27,6 +27,7 @@ class Start(NamedTuple):
     scale: Array  # (..., 1, 1), real: the singular values of X / scale lie in [0, 1]
     gram: Array  # of X / scale
     square: Array | None  # gram², where it is known
+    room: Array | None = None  # a square that nobody needs, for where that is not known
 
 
 class Iterate(NamedTuple):
@@ -84,27 +85,41 @@ def start(x: Array, /, *, backend: Backend) -> Start:
     entry before it is squared, R neither overflows nor vanishes. A zero matrix has s = 1.
     """
     xp = backend.xp
-    gram = working(xp, gram_matrix(x, backend=backend))
+    divide, half = products.kernel("divide", backend), is_half(xp, x.dtype)
+    gram = gram_matrix(x, backend=backend)
     largest = _or_one(_largest_diagonal(gram, xp), xp)
-    gram = gram / xp.astype(largest, gram.dtype)
-    square = working(xp, gram_matrix(xp.astype(gram, x.dtype, copy=False), backend=backend))
+    if half:
+        # By a power of two, so that only the second division rounds.
+        largest = xp.pow(xp.full_like(largest, 2.0), xp.ceil(xp.log2(largest)))
+    gram = divide(gram, largest, spend=True, backend=backend)
+    square = gram_matrix(gram, backend=backend)
     unit = eps(xp, x.dtype)
-    rest = (1.0 + slack(x.shape, unit)) ** 2 * xp.sqrt(_or_one(frobenius(square, xp=xp), xp))
+    norm = _or_one(_norm(square, backend), xp)
+    rest = (1.0 + slack(x.shape, unit)) ** 2 * xp.sqrt(norm)
     scale = xp.sqrt(largest) * xp.sqrt(rest)
-    if is_half(xp, x.dtype):
+    if half:
         # A divisor that the dtype has, so that the matrix and its squares share it.
         scale = xp.astype(xp.astype((1.0 + unit) * scale, x.dtype), scale.dtype)
         rest = scale / largest * scale
-    rest = xp.astype(rest, gram.dtype)
-    gram = xp.astype(gram / rest, x.dtype, copy=False)
-    return Start(x, scale, gram, xp.astype(square / (rest * rest), x.dtype, copy=False))
+    gram = divide(gram, rest, spend=True, backend=backend)
+    return Start(x, scale, gram, divide(square, rest * rest, spend=True, backend=backend))
+
+
+def _norm(square: Array, backend: Backend) -> Array:
+    """Return the Frobenius norm in working precision: see `linalg.frobenius`."""
+    energies = products.kernel("row_energies", backend)(square, backend=backend)
+    return backend.xp.sqrt(backend.xp.sum(energies, axis=-1, keepdims=True))[..., None]
 
 
 def _largest_diagonal(gram: Array, xp: Namespace) -> Array:
     """Return the largest entry of positive semidefinite matrices: it is on their diagonal."""
-    diagonal = xp.linalg.diagonal(gram)
-    diagonal = xp.real(diagonal) if is_complex(xp, gram.dtype) else diagonal
-    return xp.max(diagonal, axis=-1)[..., None, None]
+    return xp.max(_diagonal(gram, xp), axis=-1)[..., None, None]
+
+
+def _diagonal(gram: Array, xp: Namespace) -> Array:
+    """Return the diagonal of Hermitian matrices, real and in working precision."""
+    entries = working(xp, diagonal(gram, xp=xp))
+    return xp.real(entries) if is_complex(xp, gram.dtype) else entries
 
 
 def start_unit(x: Array, /, *, backend: Backend) -> Start:
@@ -126,31 +141,44 @@ def facts(begin: Start, /, *, backend: Backend) -> Facts:
     column come close.
     """
     xp = backend.xp
-    gram, square = working(xp, begin.gram), begin.square
-    trace = xp.linalg.trace(gram)
-    trace = xp.real(trace) if is_complex(xp, gram.dtype) else trace
+    gram, square = begin.gram, begin.square
+    trace = xp.sum(_diagonal(gram, xp), axis=-1)
     mean = xp.sqrt(trace / gram.shape[-1])[..., None, None]
     if square is None:
         return Facts(mean, mean)
-    square = working(xp, square)
-    energies = row_energies(square, xp=xp)[..., None]
+    times = products.kernel("times_columns", backend)
+    energies = products.kernel("row_energies", backend)(square, backend=backend)[..., None]
     longest = energies == xp.max(energies, axis=-2, keepdims=True)
-    first = xp.matmul(square, xp.matmul(square, xp.astype(longest, square.dtype)))
-    second = xp.matmul(square, first)
+    column = working(xp, xp.astype(longest, square.dtype))
+    first = times(square, times(square, column, backend=backend), backend=backend)
+    second = times(square, first, backend=backend)
     growth = frobenius(second, xp=xp) / _or_one(frobenius(first, xp=xp), xp)
     return Facts(mean, (1.0 - slack(begin.matrix.shape, SINGLE)) * xp.sqrt(xp.sqrt(growth)))
 
 
-def run(begin: Start, segments: Sequence[Segment], /, *, backend: Backend) -> Array:
-    """Apply every segment to a stack."""
-    x, scale, gram, square = begin
+def run(
+    begin: Start,
+    segments: Sequence[Segment],
+    /,
+    *,
+    ours: bool = False,
+    backend: Backend,
+) -> Array:
+    """Apply every segment to a stack. The squares of the start are spent.
+
+    So is its matrix if it is `ours`, in which case it is divided by the scale already.
+    Their memory serves all steps: at the peak there are two squares and the iterate, and a part of
+    the next one or, in a step of degree 17, another square.
+    """
+    x, scale, gram, square, room = begin
+    room = room if square is None else square
     for i, steps in enumerate(segments):
         if i > 0:
-            gram, square = gram_matrix(x, backend=backend), None
-        x = _advance(x, gram, square, steps, backend)
-        if i == 0:
+            gram, square = gram_matrix(x, room=gram, backend=backend), None
+        x = _advance(x, gram, square, steps, ours or i > 0, room, backend)
+        if i == 0 and not ours:
             # After the first product: one rounding less of the small singular values.
-            x = x / backend.xp.astype(scale, x.dtype)
+            x = products.kernel("divide", backend)(x, scale, spend=True, backend=backend)
     return x
 
 
@@ -162,83 +190,102 @@ def measure(x: Array, /, *, backend: Backend) -> Iterate:
 
 
 def _advance(
-    x: Array, gram: Array, square: Array | None, steps: Segment, backend: Backend
+    x: Array,
+    gram: Array,
+    square: Array | None,
+    steps: Segment,
+    ours: bool,
+    room: Array | None,
+    backend: Backend,
 ) -> Array:
     """Apply the product a I + W of the steps, each of the form h = b I + Z (see `Step`).
 
     The multiples of the identity stay outside of the matrices: added to a diagonal, they would
-    round away the small singular values that they are there to raise.
+    round away the small singular values that they are there to raise. `ours` says that x may be
+    written to; the squares are, and `room` is where R² was or goes.
     """
     multiply_add = products.kernel("multiply_add", backend)
+    combine = products.kernel("combine", backend)
     total, factor = 1.0, None
     for i, step in enumerate(steps):
-        b, z = step.constants[0], _bracket(step, gram, square, backend)
+        last = i + 1 == len(steps)
+        b, z = step.constants[0], _bracket(step, gram, square, last, room, backend)
+        # Where a step is left, its Z may stay in the room.
+        room = room if last else None
         if factor is None:
             factor = z
         else:
-            factor = multiply_add(b, factor, z, factor, backend=backend) + total * z
+            factor = multiply_add(b, factor, z, factor, spend=True, backend=backend)
+            factor = combine((1.0, total), (factor, z), 0.0, spend=True, backend=backend)
         total *= b
-        if i + 1 < len(steps):
+        if not last:
             gram, square = _following(b, z, gram, backend), None
-    return multiply_add(total, x, factor, x, backend=backend)
+    return multiply_add(total, x, factor, x, spend=ours, backend=backend)
 
 
 def _following(b: float, z: Array, gram: Array, backend: Backend) -> Array:
-    """Return h R h, the Gram matrix after a step h = b I + Z."""
+    """Return h R h, the Gram matrix after a step h = b I + Z. R is spent."""
     multiply_add = products.kernel("multiply_add", backend)
-    half = multiply_add(b, gram, gram, z, backend=backend)
-    gram = multiply_add(b, half, half, z, backend=backend)
-    return (gram + adjoint(gram, xp=backend.xp)) / 2
+    half = multiply_add(b, gram, gram, z, spend=True, backend=backend)
+    gram = multiply_add(b, half, half, z, spend=True, backend=backend)
+    twice = gram + adjoint(gram, xp=backend.xp)
+    return products.kernel("combine", backend)((0.5,), (twice,), 0.0, spend=True, backend=backend)
 
 
-def _bracket(step: Step, gram: Array, square: Array | None, backend: Backend) -> Array:
-    """Return Z of a step: see `Step` for the forms."""
-    constants = step.constants[1:]
-    if step.degree == 3:
-        return constants[0] * gram
-    if step.degree == 5:
-        return _quintic(constants, gram, square, backend)
-    if step.degree == 9:
-        return _ninth(constants, gram, square, backend)
-    return _seventeenth(constants, gram, backend)
-
-
-def _quintic(
-    constants: Sequence[float], gram: Array, square: Array | None, backend: Backend
+def _bracket(
+    step: Step,
+    gram: Array,
+    square: Array | None,
+    spend: bool,
+    room: Array | None,
+    backend: Backend,
 ) -> Array:
-    b, c = constants
-    if square is not None:
-        return products.kernel("combine", backend)((b, c), (gram, square), 0.0, backend=backend)
-    multiply_add = products.kernel("multiply_add", backend)
-    return multiply_add(b, gram, gram, adjoint(gram, xp=backend.xp), alpha=c, backend=backend)
+    """Return Z of a step: see `Step` for the forms. R² is spent, and R where `spend` says so."""
+    constants = step.constants[1:]
+    combine = products.kernel("combine", backend)
+    if step.degree == 3:
+        return combine(constants, (gram,), 0.0, spend=spend, backend=backend)
+    if step.degree == 5:
+        if square is not None:
+            return combine(constants, (gram, square), 0.0, spend=spend, backend=backend)
+        b, c = constants
+        transposed = adjoint(gram, xp=backend.xp)
+        multiply_add = products.kernel("multiply_add", backend)
+        return multiply_add(b, gram, gram, transposed, alpha=c, room=room, backend=backend)
+    if step.degree == 9:
+        if square is None:
+            square = gram_matrix(gram, room=room, backend=backend)
+        return _ninth(constants, gram, square, spend, backend)
+    return _seventeenth(constants, gram, spend, room, backend)
 
 
 def _ninth(
-    constants: Sequence[float], gram: Array, square: Array | None, backend: Backend
+    constants: Sequence[float], gram: Array, square: Array, spend: bool, backend: Backend
 ) -> Array:
     b, c, d, e = constants
     combine = products.kernel("combine", backend)
-    if square is None:
-        square = gram_matrix(gram, backend=backend)
-    second = combine((8.0, -8.0), (square, gram), 1.0, backend=backend)
-    left = combine((2.0 * d, e), (gram, second), -d, backend=backend)
-    rest = combine((2.0 * b, c), (gram, second), -b, backend=backend)
-    return products.kernel("multiply_add", backend)(1.0, rest, left, second, backend=backend)
+    second = combine((8.0, -8.0), (square, gram), 1.0, spend=True, backend=backend)
+    rest, left = (2.0 * b, c, -b), (2.0 * d, e, -d)
+    factored = products.kernel("factored", backend)
+    return factored(rest, left, gram, second, spend=spend, backend=backend)
 
 
-def _seventeenth(constants: Sequence[float], gram: Array, backend: Backend) -> Array:
+def _seventeenth(
+    constants: Sequence[float], gram: Array, spend: bool, room: Array | None, backend: Backend
+) -> Array:
     mu, k1, k2, k3, k4, k5, k6, k7, k8 = constants
     combine = products.kernel("combine", backend)
-    s = combine((2.0,), (gram,), -2.0 * mu, backend=backend)
-    a = gram_matrix(s, backend=backend)
-    v = backend.xp.matmul(a, combine((k1, k2), (a, s), 0.0, backend=backend))
-    rest = combine((k6, k7, k8), (v, a, s), 0.0, backend=backend)
-    left = combine((1.0, k3, k4), (v, a, s), 0.0, backend=backend)
-    right = combine((1.0, k5), (v, a), 0.0, backend=backend)
-    return products.kernel("multiply_add", backend)(1.0, rest, left, right, backend=backend)
+    s = combine((2.0,), (gram,), -2.0 * mu, spend=spend, backend=backend)
+    a = gram_matrix(s, room=room, backend=backend)
+    factored = products.kernel("factored", backend)
+    v = factored((0.0, 0.0, 0.0), (k2, k1, 0.0), s, a, backend=backend)
+    # The result takes the memory of R.
+    factors = (k8, k7, k6), (k4, k3, 1.0), (0.0, k5, 1.0)
+    rest, left, right = products.kernel("mix", backend)(factors, (s, a, v), backend=backend)
+    multiply_add = products.kernel("multiply_add", backend)
+    return multiply_add(1.0, rest, left, right, spend=True, backend=backend)
 
 
-def gram_matrix(x: Array, /, *, backend: Backend) -> Array:
-    """Return X Xᴴ."""
-    # The product of one array with its own adjoint: NumPy hands it to BLAS at half the work.
-    return backend.xp.matmul(x, adjoint(x, xp=backend.xp))
+def gram_matrix(x: Array, /, *, room: Array | None = None, backend: Backend) -> Array:
+    """Return X Xᴴ, in the room where there is one."""
+    return products.kernel("gram", backend)(x, room=room, backend=backend)

@@ -1,10 +1,27 @@
-"""Products, sums and solutions that a backend may do faster, with the agnostic version of each."""
+"""Products, sums and solutions that a backend may do faster, with the agnostic version of each.
 
-from collections.abc import Callable, Sequence
+Some have arguments that lend memory, for backends whose arrays can be written to. The agnostic
+versions have no use for them. `spend` says which operand nobody needs any more: the result may be
+written over it, and what it holds afterwards is unspecified. `room` is an array of the shape and
+dtype of the result, and none of the operands, whose values nobody needs. No other operand changes.
+"""
 
+import math
+from collections.abc import Callable, Iterator, Sequence
+from types import EllipsisType
+from typing import Any, NamedTuple
+
+from specdesc._array import working
+from specdesc._core import linalg
 from specdesc._core.linalg import adjoint, identity
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
+
+
+def gram(x: Array, /, *, room: Array | None = None, backend: Backend) -> Array:
+    """Return X Xᴴ."""
+    # The product of one array with its own adjoint: NumPy hands it to BLAS at half the work.
+    return backend.xp.matmul(x, adjoint(x, xp=backend.xp))
 
 
 def multiply_add(
@@ -15,20 +32,32 @@ def multiply_add(
     /,
     *,
     alpha: float = 1.0,
+    spend: bool = False,
+    room: Array | None = None,
     backend: Backend,
 ) -> Array:
     """Return ``a x + alpha z y`` for stacks `x`, `z`, `y` of equal batch shape.
 
-    `a` is a float, or an array of shape (..., 1, 1) and the dtype of `x`.
+    `a` is a float, or an array of shape (..., 1, 1) and the dtype of `x`. `spend` is about `x`,
+    which may be `z` or `y` itself.
     """
     product = backend.xp.matmul(z, y)
     return a * x + (product if alpha == 1.0 else alpha * product)
 
 
 def combine(
-    factors: Sequence[float], squares: Sequence[Array], diagonal: float, /, *, backend: Backend
+    factors: Sequence[float],
+    squares: Sequence[Array],
+    diagonal: float,
+    /,
+    *,
+    spend: bool = False,
+    backend: Backend,
 ) -> Array:
-    """Return the sum of ``factors[i] squares[i]``, plus `diagonal` times the identity."""
+    """Return the sum of ``factors[i] squares[i]``, plus `diagonal` times the identity.
+
+    `spend` is about the first of the squares.
+    """
     total = factors[0] * squares[0]
     for factor, square in zip(factors[1:], squares[1:], strict=True):
         total = total + factor * square
@@ -37,8 +66,64 @@ def combine(
     return total + diagonal * identity(total.shape[-1], total, backend=backend)
 
 
-def solve_add(a: float, x: Array, b: float, z: Array, /, *, backend: Backend) -> Array:
+def mix(
+    factors: Sequence[Sequence[float]], squares: Sequence[Array], /, *, backend: Backend
+) -> tuple[Array, ...]:
+    """Return the sums of ``factors[i][j] squares[j]`` for each i. All of the squares are spent."""
+    return tuple(combine(row, squares, 0.0, backend=backend) for row in factors)
+
+
+def factored(
+    rest: Sequence[float],
+    left: Sequence[float],
+    x: Array,
+    y: Array,
+    /,
+    *,
+    spend: bool = False,
+    backend: Backend,
+) -> Array:
+    """Return ``r0 x + r1 y + r2 I + (l0 x + l1 y + l2 I) y`` for squares; `spend` is about `x`."""
+    total = kernel("combine", backend)
+    factor = total(left[:2], (x, y), left[2], backend=backend)
+    if not any(rest):
+        return backend.xp.matmul(factor, y)
+    added = total(rest[:2], (x, y), rest[2], backend=backend)
+    return kernel("multiply_add", backend)(1.0, added, factor, y, spend=True, backend=backend)
+
+
+def divide(x: Array, by: Array, /, *, spend: bool = False, backend: Backend) -> Array:
+    """Return ``x / by``, rounded once, for real numbers `by` (..., 1, 1) in working precision."""
+    xp = backend.xp
+    wide = working(xp, x)
+    return xp.astype(wide / xp.astype(by, wide.dtype), x.dtype, copy=False)
+
+
+def row_energies(x: Array, /, *, backend: Backend) -> Array:
+    """Return the sum of abs(x)**2 along the last axis, in working precision."""
+    return linalg.row_energies(working(backend.xp, x), xp=backend.xp)
+
+
+def times_columns(z: Array, y: Array, /, *, backend: Backend) -> Array:
+    """Return ``z y`` in working precision, for few columns `y` that are in it."""
+    return backend.xp.matmul(working(backend.xp, z), y)
+
+
+def solve_add(
+    a: float,
+    x: Array,
+    b: float,
+    z: Array,
+    /,
+    *,
+    spend: bool = False,
+    ours: bool = False,
+    room: Array | None = None,
+    backend: Backend,
+) -> Array:
     """Return ``a x + b z⁻¹ x`` for stacks of Hermitian positive definite `z` and of wide `x`.
+
+    `spend` is about `z`, `ours` about `x`, and `room` is another array like `z`.
 
     The standard has no triangular solve. The inverse by way of the inverse Cholesky factor is as
     stable here (measured), and made of products.
@@ -46,7 +131,7 @@ def solve_add(a: float, x: Array, b: float, z: Array, /, *, backend: Backend) ->
     xp = backend.xp
     root = inverse_root(z, xp=xp)
     inverse = b * xp.matmul(adjoint(root, xp=xp), root)
-    return kernel("multiply_add", backend)(a, x, inverse, x, backend=backend)
+    return kernel("multiply_add", backend)(a, x, inverse, x, spend=ours, backend=backend)
 
 
 def inverse_root(z: Array, /, *, xp: Namespace) -> Array:
@@ -69,20 +154,79 @@ def inverse_root(z: Array, /, *, xp: Namespace) -> Array:
 BLOCK = 64
 
 
-def positive_definite(x: Array, /, *, backend: Backend) -> Array:
-    """Say which Hermitian matrices of a stack are positive definite; code may look at them."""
+def positive_definite(x: Array, shift: Array | None = None, /, *, backend: Backend) -> Array:
+    """Say which Hermitian matrices of a stack are positive definite; code may look at them.
+
+    Less `shift` (..., 1, 1) on their diagonals, where it is given, in working precision.
+    """
     xp = backend.xp
+    x = working(xp, x)
+    if shift is not None:
+        x = x - shift * identity(x.shape[-1], x, backend=backend)
     return xp.min(xp.linalg.eigvalsh(x), axis=-1) > 0
 
 
-AGNOSTIC: dict[str, Callable[..., Array]] = {
+AGNOSTIC: dict[str, Callable[..., Any]] = {
+    "gram": gram,
     "multiply_add": multiply_add,
     "combine": combine,
+    "mix": mix,
+    "factored": factored,
+    "divide": divide,
+    "row_energies": row_energies,
+    "times_columns": times_columns,
     "solve_add": solve_add,
     "positive_definite": positive_definite,
 }
 
 
-def kernel(name: str, backend: Backend, /) -> Callable[..., Array]:
+def kernel(name: str, backend: Backend, /) -> Callable[..., Any]:
     """Return the kernel of the backend, or the agnostic one where it has none."""
     return backend.kernels.get(name, AGNOSTIC[name])
+
+
+#: What selects a panel of an array.
+Index = tuple[slice | EllipsisType, ...]
+
+#: A product is done in at most so many panels of rows or of columns, none of fewer numbers than
+#: `LEAST` unless it is alone: each packs the other operand anew.
+ROWS, COLUMNS, LEAST = 8, 2, 2**15
+
+#: Numbers of a panel of elementwise work: small enough to stay in the cache.
+CACHED = 2**14
+
+
+class Panel(NamedTuple):
+    """Where a panel of ``z y`` is, and the panels of `z` and `y` that it needs."""
+
+    out: Index
+    left: Index
+    right: Index
+    start: int  # the column of its first row that is on the diagonal
+
+
+def panels(shape: Sequence[int], /, *, columns: bool = False) -> Iterator[Panel]:
+    """Cut a product of this shape into matrices where it is a stack, into rows or columns else."""
+    count = max(1, min(COLUMNS if columns else ROWS, math.prod(shape) // LEAST))
+    return _cut(shape, count, columns)
+
+
+def pieces(shape: Sequence[int], /) -> Iterator[Index]:
+    """Cut elementwise work into panels of rows or stacks of matrices that stay in the cache."""
+    return (panel.out for panel in _cut(shape, max(1, math.prod(shape) // CACHED), columns=False))
+
+
+def _cut(shape: Sequence[int], count: int, columns: bool) -> Iterator[Panel]:
+    last = len(shape) - 1
+    whole: Index = (...,)
+    axis = next((k for k in range(last - 1) if shape[k] > 1), last if columns else last - 1)
+    step = max(1, -(-shape[axis] // count))
+    for start in range(0, shape[axis], step):
+        part = slice(start, start + step)
+        index: Index = (*(slice(None),) * axis, part)
+        if axis < last - 1:
+            yield Panel(index, index, index, 0)
+        elif columns:
+            yield Panel(index, whole, index, 0)
+        else:
+            yield Panel(index, index, whole, start)

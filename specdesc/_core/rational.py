@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from specdesc._core import polynomial, products
-from specdesc._core.linalg import identity
 from specdesc._core.polynomial import Segment, Start
 from specdesc._typing import Array
 from specdesc.backends import Backend
@@ -13,26 +12,37 @@ from specdesc.minimax import Halley
 def run(
     begin: Start, halleys: Sequence[Halley], segments: Sequence[Segment], /, *, backend: Backend
 ) -> Array:
-    """Apply Halley steps and then polynomials to a stack."""
+    """Apply Halley steps and then polynomials to a stack. The squares of the start are spent."""
     xp = backend.xp
+    divide = products.kernel("divide", backend)
+    room = begin.room if begin.square is None else begin.square
     for i, step in enumerate(halleys):
-        x = apply(step, begin, backend=backend) / xp.astype(begin.scale, begin.matrix.dtype)
+        x = apply(step, begin, room, ours=i > 0, backend=backend)
+        if i == 0:
+            x = divide(x, begin.scale, spend=True, backend=backend)
         last = i + 1 == len(halleys) and not segments
         # The Gram matrix of the result is for whoever measures it.
-        gram = begin.gram if last else polynomial.gram_matrix(x, backend=backend)
-        begin = Start(x, xp.ones_like(begin.scale), gram, None)
-    return polynomial.run(begin, segments, backend=backend) if segments else begin.matrix
+        gram = begin.gram
+        if not last:
+            gram = polynomial.gram_matrix(x, room=gram, backend=backend)
+        begin = Start(x, xp.ones_like(begin.scale), gram, None, room)
+    if not segments:
+        return begin.matrix
+    return polynomial.run(begin, segments, ours=bool(halleys), backend=backend)
 
 
-def apply(step: Halley, begin: Start, /, *, backend: Backend) -> Array:
+def apply(
+    step: Halley, begin: Start, room: Array | None, /, *, ours: bool, backend: Backend
+) -> Array:
     """Return X (a + b R) (I + c R)^-1 = (b / c) X + (a - b / c) (I + c R)^-1 X, R = X Xᴴ / s².
 
     Both weights are positive, so nothing cancels. R carries an error of eps, and I + c R one of
     c eps next to an eigenvalue of 1: directions turn by that much among the small ones, and by
-    eps / s as in every method.
+    eps / s as in every method. R is spent, and so is X if `ours`.
     """
-    gram = begin.gram
     ratio = step.b / step.c
-    shifted = identity(gram.shape[-1], gram, backend=backend) + step.c * gram
-    kernel = products.kernel("solve_add", backend)
-    return kernel(ratio, begin.matrix, step.a - ratio, shifted, backend=backend)
+    combine = products.kernel("combine", backend)
+    shifted = combine((step.c,), (begin.gram,), 1.0, spend=True, backend=backend)
+    x, b = begin.matrix, step.a - ratio
+    solve_add = products.kernel("solve_add", backend)
+    return solve_add(ratio, x, b, shifted, spend=True, ours=ours, room=room, backend=backend)
