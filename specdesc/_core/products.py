@@ -157,10 +157,13 @@ BLOCK = 64
 def positive_definite(x: Array, shift: Array | None = None, /, *, backend: Backend) -> Array:
     """Say which Hermitian matrices of a stack are positive definite; code may look at them.
 
-    Less `shift` (..., 1, 1) on their diagonals, where it is given, in working precision.
+    Less `shift` (..., 1, 1) on their diagonals, where it is given, in working precision. Without
+    the extension for linear algebra nothing is proven.
     """
     xp = backend.xp
     x = working(xp, x)
+    if not hasattr(xp, "linalg"):
+        return xp.zeros(x.shape[:-2], dtype=xp.bool, device=backend.device(x))
     if shift is not None:
         x = x - shift * identity(x.shape[-1], x, backend=backend)
     return xp.min(xp.linalg.eigvalsh(x), axis=-1) > 0
