@@ -172,7 +172,9 @@ def _known(begin: Start, facts: polynomial.Facts, floor: float, backend: Backend
     """Return what is known of each matrix, coarsely, so that plans are found in the cache."""
     means, reaches = (stacks.floats(fact, backend=backend) for fact in facts)
     # A zero matrix reaches nothing: any plan will do.
-    coarse = [2.0 ** (math.floor(8 * math.log2(reach)) / 8) if reach else 1.0 for reach in reaches]
+    coarse = [
+        2.0 ** (math.floor(32 * math.log2(reach)) / 32) if reach else 1.0 for reach in reaches
+    ]
     worth = [WORTHWHILE * floor * reach for reach in coarse]
     leasts = _least(begin, means, worth, backend, promising=True)
     return [

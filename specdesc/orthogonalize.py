@@ -230,6 +230,9 @@ def _resolve(
     xp = backend.xp
     allowed = _allowed(backend.name, tuple(backend.capabilities.unsupported))
     working = _plan.goal(None, eps(xp, x.dtype), half=is_half(xp, x.dtype))
+    large = min(x.shape[-2:]) > _calibration.SMALL
+    if large and _coarse(x, working if tol is None else tol, floor, backend):
+        return "polynomial"  # nothing else multiplies in half precision
     measured = backend.name if backend.may_branch(x) else None
     kind = precision(xp, x.dtype)
     chosen = _calibration.choose(measured, tuple(x.shape), kind, tol, working, floor, allowed)

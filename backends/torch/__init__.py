@@ -26,11 +26,7 @@ class TorchBackend(Backend):
             "gram": kernels.gram,
             "multiply_add": kernels.multiply_add,
             "combine": kernels.combine,
-            "mix": kernels.mix,
-            "factored": kernels.factored,
             "divide": kernels.divide,
-            "row_energies": kernels.row_energies,
-            "times_columns": kernels.times_columns,
             "solve_add": kernels.solve_add,
             "positive_definite": kernels.positive_definite,
         }
