@@ -82,6 +82,7 @@ class _Norm:
         Parameters
         ----------
         x : array, shape (..., m, n)
+            Real or complex.
 
         Returns
         -------
@@ -101,6 +102,7 @@ class _Norm:
         Parameters
         ----------
         x : array, shape (..., m, n)
+            Real or complex.
 
         Returns
         -------
@@ -120,6 +122,7 @@ class _Norm:
         Parameters
         ----------
         g : array, shape (..., m, n)
+            Real or complex; in the dual space, such as a gradient.
         radius : float
             At least 0.
 

@@ -83,7 +83,7 @@ def plan_orthogonalization(
     >>> from specdesc import plan_orthogonalization
     >>> plan = plan_orthogonalization((256, 256), "float64", tol=1e-2, floor=1e-3)
     >>> plan.degrees, plan.products
-    ((9, 3, 9, 9, 9), 19)
+    ((5, 3, 3, 5, 5, 17), 19)
     """
     check_fraction(tol, "tol")
     check_fraction(floor, "floor")

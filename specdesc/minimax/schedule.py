@@ -135,7 +135,7 @@ def cheapest_schedule(
     Examples
     --------
     >>> from specdesc.minimax import cheapest_schedule, x_side_costs
-    >>> schedule = cheapest_schedule(1e-3, 0.12, x_side_costs(1.0))
+    >>> schedule = cheapest_schedule(1e-3, 0.12, x_side_costs(1.0, degrees=(3, 5, 9)))
     >>> schedule.degrees, schedule.cost, round(schedule.bound, 3)
     ((5, 9, 9, 9), 30.0, 0.058)
     """

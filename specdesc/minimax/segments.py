@@ -58,9 +58,9 @@ def split(schedule: Schedule, allowed: float, /) -> Split:
     Examples
     --------
     >>> from specdesc.minimax import cheapest_schedule, gram_side_costs, split
-    >>> schedule = cheapest_schedule(1e-2, 0.1, gram_side_costs())
+    >>> schedule = cheapest_schedule(1e-2, 0.1, gram_side_costs(degrees=(5,)))
     >>> split(schedule, 1e6).lengths, split(schedule, 1e4).lengths
-    ((3,), (1, 2))
+    ((4,), (2, 2))
     """
     turns = _turns(schedule)
     count = len(schedule.steps)
