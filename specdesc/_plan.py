@@ -45,6 +45,9 @@ HARMLESS = 100.0
 #: The rounding of the image of an interval under Halley steps, near 1.
 _ROUNDED = 2.0**-50
 
+#: Tolerances below this many eps leave no room for the rounding of products in half precision.
+COARSEST = 32.0
+
 #: The share of a tolerance that turns by long segments may take.
 TURNS = 0.25
 
@@ -125,6 +128,8 @@ def coarse_floor(unit: float, goal: float, floor: float | None, /) -> float | No
     They turn directions at the floor by a fraction of eps / floor (measured: by 0.02 to 0.2 of it
     for Gaussian, power law, graded and two-valued spectra).
     """
+    if goal < COARSEST * unit:
+        return None
     least = unit / (4.0 * goal)
     if floor is not None:
         return floor if floor >= least else None

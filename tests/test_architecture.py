@@ -127,7 +127,7 @@ def test_no_code_from_data(path: Path) -> None:
     assert "pickle" not in {name.split(".")[0] for name, _ in imports(path)}
 
 
-def test_importing_specdesc_imports_numpy_alone() -> None:
+def test_importing_specdesc_imports_numpy_alone(tmp_path: Path) -> None:
     """Nor does using it with NumPy."""
     code = (
         "import sys, specdesc\n"
@@ -138,7 +138,8 @@ def test_importing_specdesc_imports_numpy_alone() -> None:
         "specdesc.orthogonalize(numpy.eye(3)), specdesc.backends.available()\n"
         "assert not others & set(sys.modules), others & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT.parent)
+    # Not next to the checkout: a folder of the same name would be a namespace package.
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
 
 
 def test_the_mark_of_opaque_is_the_one_that_torch_sets() -> None:
