@@ -139,8 +139,8 @@ def orthogonalize(
     Half precision is multiplied in half precision where that is faster, `tol` is at least 32 eps
     and the floor at least eps / (4 `tol`), and in float32 otherwise. There the rounding term is
     6 eps + 0.4 eps mean / l, which for a floor near that limit exceeds a `tol` that is kept all the
-    same (status 1): a cast to float32 before the call buys the proof. Without a `floor`, where code may not look at values,
-    such products are planned for max(1e-3, eps / (4 `tol`)).
+    same (status 1): a cast to float32 before the call buys the proof. Without a `floor`, where code
+    may not look at values, such products are planned for max(1e-3, eps / (4 `tol`)).
 
     Cost for m <= n: one SVD, or 4 m² n flops a step and 2 m³ for each product of squares in
     it; where n > 1.5 m, several steps on the Gram matrix may share the 4 m² n. A Halley step costs
