@@ -194,6 +194,19 @@ def test_the_zoo_with_a_floor(method: Method, library: Library, dtype: str) -> N
             assert (library.numpy(full.error) <= 1e-2).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rational", "polynomial"])
+def test_the_zoo_in_every_dtype_of_a_compiler(method: Method, library: Library) -> None:
+    """What the default suite tries in one dtype, since each is a compilation."""
+    if not library.compiles:
+        pytest.skip("every dtype is in the default suite")
+    for dtype in library.dtypes:
+        if method == "polynomial" or dtype not in support.HALF:
+            stack = np.stack(list(zoo((24, 40), dtype).values()))
+            check(library, stack, dtype, 1e-2, 1e-3, method)
+            check(library, stack, dtype, 1e-1, None, method)
+
+
 def test_double_precision_is_as_accurate_as_an_svd() -> None:
     """On spectra whose factor is known exactly: Hadamard matrices and few bits."""
     n = 64
