@@ -52,6 +52,9 @@ RULES = {
         approximate=True,
     ),
 }
+WITH_BUFFER = tuple(
+    name for name, rule in RULES.items() if "momentum_buffer" in rule.init(np.ones((2, 2)))
+)
 #: those whose map sees the scale of the gradient
 SCALED = ("ng polyak", "proximal", "storm", "storm approximate", "muon l2")
 EVERY = pytest.mark.parametrize("name", RULES)
@@ -91,8 +94,8 @@ def test_the_state_keeps_its_keys_shapes_and_dtypes(
     rule = supported(name, library)
     if library.compiles and dtype not in ("float32", "bfloat16"):
         pytest.skip("each dtype is a compilation, and the paths are the same")
-    if library.backend == "dask" and name == "muon" and dtype != "float32":
-        pytest.skip("the polynomial is that of sd")
+    if dtype != "float32" and name in WITH_BUFFER and library.backend in ("dask", "jax"):
+        pytest.skip("a dtype is a compilation, or a large graph, and the paths are the same")
     x = library.array(support.easy(2, shape=SHAPE, dtype=dtype), dtype)
     grad = library.array(support.easy(2, shape=SHAPE, dtype=dtype)[::-1].copy(), dtype)
     state = rule.init(x)
@@ -134,7 +137,7 @@ def test_gradient_state_and_iterate_are_never_changed(name: str, library: Librar
 def test_a_zero_gradient_is_a_zero_step(name: str, library: Library) -> None:
     """Nothing but the decay and the proximal step happens, exactly."""
     rule = supported(name, library)
-    host = support.easy(shape=SHAPE).astype("float32")
+    host = support.easy(2, shape=SHAPE).astype("float32")
     x = library.array(host)
     options = {key: option for key, option in vars(rule).items() if key not in ("g", "_")}
     if hasattr(rule, "g"):
@@ -195,8 +198,11 @@ def test_a_nan_gradient_breaks_its_own_matrix_only(name: str, library: Library) 
     assert np.isnan(out[1]).all()
     for key, z in state.items():
         # A buffer remembers what it was given; the starts of iterations do not.
-        buffer = key in ("momentum_buffer", "previous_grad")
-        assert np.isfinite(library.numpy(z)[:1] if buffer else library.numpy(z)).all()
+        memory = key in ("momentum_buffer", "previous_grad")
+        host = library.numpy(z)
+        assert np.isfinite(host[0] if memory else host).all()
+        if memory:
+            assert np.isnan(host[1]).all()
 
 
 # --- the formulas --------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
-"""Running averages of gradients. `beta` is the factor on the old one, everywhere."""
+"""Running averages of gradients. `beta` is the factor on the old one, everywhere.
+
+Sums are made in a working precision and rounded once. A matrix with a NaN or an inf is all NaN.
+"""
 
 from specdesc._array import enter, working
-from specdesc._core.linalg import zeros
+from specdesc._core.linalg import replace_broken, restore, zeros
 from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.rules import rule
@@ -39,13 +42,33 @@ def from_first(beta: Array, state: State, /, *, backend: Backend) -> Array:
 
 
 def ema(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
-    """Return beta buffer + (1 - beta) grad: summed in a working precision, rounded once."""
+    """Return beta buffer + (1 - beta) grad."""
     xp = backend.xp
     total = beta * working(xp, buffer) + (1.0 - beta) * working(xp, grad)
-    return xp.astype(total, grad.dtype, copy=False)
+    return _rounded(total, grad, backend)
 
 
 def heavy_ball(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
-    """Return beta buffer + grad: summed in a working precision, rounded once."""
+    """Return beta buffer + grad."""
     xp = backend.xp
-    return xp.astype(beta * working(xp, buffer) + working(xp, grad), grad.dtype, copy=False)
+    return _rounded(beta * working(xp, buffer) + working(xp, grad), grad, backend)
+
+
+def corrected(
+    buffer: Array, grad: Array, before: Array, beta: Array, /, *, backend: Backend
+) -> Array:
+    """Return grad + beta (buffer - before), with `before` the gradient at the previous point."""
+    xp = backend.xp
+    total = working(xp, grad) + beta * (working(xp, buffer) - working(xp, before))
+    return _rounded(total, grad, backend)
+
+
+def copy_of(grad: Array, /, *, backend: Backend) -> Array:
+    """Return a gradient to keep: what is written into `grad` later does not reach it."""
+    return _rounded(backend.xp.asarray(grad, copy=True), grad, backend)
+
+
+def _rounded(total: Array, like: Array, backend: Backend) -> Array:
+    total, finite = replace_broken(total, backend=backend)
+    total = restore(total, finite, backend=backend)
+    return backend.xp.astype(total, like.dtype, copy=False)
