@@ -620,23 +620,6 @@ OPERATIONS = (
         linalg=False,
     ),
     Operation(
-        "rules.Muon",
-        _both(rules.Muon(0.5, weight_decay=0.1, decay="cautious", method="svd")),
-        _state(_matrix, _matrix, _counter),
-        ("orthogonalize[svd]",),
-        # An entry that is 0 but for rounding may be thought to grow or to shrink.
-        tolerance=1e-5,
-    ),
-    Operation(
-        "rules.ProximalStorm approximate",
-        _both(
-            rules.ProximalStorm(0.5, preconditioner=ELEMENTWISE, g=prox.L1(0.5), approximate=True)
-        ),
-        _state(_matrix, _matrix, _matrix, _counter),
-        ("prox.L1",),
-        linalg=False,
-    ),
-    Operation(
         "schedules.polyak",
         lambda x: schedules.polyak(scale=0.5)(0, value=polyak_value(x), grad=x),
         _number,

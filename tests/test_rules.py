@@ -11,6 +11,7 @@ import specdesc as sd
 from specdesc import LinearOperator, norms, preconditioners, prox, rules, schedules
 from tests import support
 from tests.support import EPS, Library, adjoint, ky_fan, leaves, polar_factor, spectral_norm
+from tests.test_stacks import mixed
 
 SHAPE = (48, 44)
 
@@ -204,6 +205,29 @@ def test_a_nan_gradient_breaks_its_own_matrix_only(name: str, library: Library) 
         assert np.isfinite(host[0] if memory else host).all()
         if memory:
             assert np.isnan(host[1]).all()
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_every_kind_of_matrix_in_one_stack(name: str, dtype: str) -> None:
+    """Zero, rank one, subnormal entries, 1e30 and every way not to be finite, without a warning."""
+    if name in ("ng polyak", "tsd polyak", "sd ball", "sd rank", "tsd rank", "ng nuclear"):
+        pytest.skip("the prox and the schedule have these tests for themselves")
+    host, bad = mixed(dtype)
+    for library in support.LIBRARIES:
+        if library.name not in ("numpy", "torch"):
+            continue
+        rule = RULES[name]
+        x, grad = (library.array(host[i], dtype) for i in (~bad, ~bad))
+        y, _ = stepped(rule, x, grad, rule.init(x), value_of(library, x))
+        assert np.isfinite(library.numpy(y)).all()
+        x = library.array(host, dtype)
+        y, state = stepped(rule, x, x, rule.init(x), value_of(library, x))
+        for key in ("x", *state):
+            out = library.numpy(y if key == "x" else state[key])
+            if key in ("x", "momentum_buffer", "previous_grad"):
+                assert np.isnan(out[bad]).all()
+                assert np.isfinite(out[~bad]).all()
 
 
 # --- the formulas --------------------------------------------------------------------------------

@@ -43,32 +43,25 @@ def from_first(beta: Array, state: State, /, *, backend: Backend) -> Array:
 
 def ema(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
     """Return beta buffer + (1 - beta) grad."""
-    xp = backend.xp
-    total = beta * working(xp, buffer) + (1.0 - beta) * working(xp, grad)
-    return _rounded(total, grad, backend)
+    return combination((beta, buffer), (1.0 - beta, grad), like=grad, backend=backend)
 
 
 def heavy_ball(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
     """Return beta buffer + grad."""
+    return combination((beta, buffer), (1.0, grad), like=grad, backend=backend)
+
+
+def combination(*terms: tuple[float | Array, Array], like: Array, backend: Backend) -> Array:
+    """Return the sum of factor * matrix over the terms, in the dtype of `like`.
+
+    Summed in a working precision and rounded once; a matrix that is not finite in one of its terms
+    is all NaN, and meets no arithmetic on the way. Always a new array.
+    """
     xp = backend.xp
-    return _rounded(beta * working(xp, buffer) + working(xp, grad), grad, backend)
-
-
-def corrected(
-    buffer: Array, grad: Array, before: Array, beta: Array, /, *, backend: Backend
-) -> Array:
-    """Return grad + beta (buffer - before), with `before` the gradient at the previous point."""
-    xp = backend.xp
-    total = working(xp, grad) + beta * (working(xp, buffer) - working(xp, before))
-    return _rounded(total, grad, backend)
-
-
-def copy_of(grad: Array, /, *, backend: Backend) -> Array:
-    """Return a gradient to keep: what is written into `grad` later does not reach it."""
-    return _rounded(backend.xp.asarray(grad, copy=True), grad, backend)
-
-
-def _rounded(total: Array, like: Array, backend: Backend) -> Array:
-    total, finite = replace_broken(total, backend=backend)
-    total = restore(total, finite, backend=backend)
-    return backend.xp.astype(total, like.dtype, copy=False)
+    total, finite = None, None
+    for weight, x in terms:
+        safe, whole = replace_broken(working(xp, x), backend=backend)
+        term = weight * safe
+        total = term if total is None else total + term
+        finite = whole if finite is None else finite & whole
+    return xp.astype(restore(total, finite, backend=backend), like.dtype, copy=False)

@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal, get_args
 
 from specdesc._array import is_complex, working
+from specdesc._core.linalg import replace_broken
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.orthogonalize import METHODS, Method, orthogonalize
@@ -140,9 +141,8 @@ class Muon:
     def _with_l2(self, grad: Array, x: Array, backend: Backend) -> Array:
         if self.decay != "l2" or self.weight_decay == 0.0:
             return grad
-        xp = backend.xp
-        total = working(xp, grad) + self.weight_decay * working(xp, x)
-        return xp.astype(total, grad.dtype, copy=False)
+        terms = ((1.0, grad), (self.weight_decay, x))
+        return momentum.combination(*terms, like=grad, backend=backend)
 
     def _weighed(self, buffer: Array, beta: Array, state: State, xp: Namespace) -> Array:
         """Return the buffer with its weight relative to the gradient that is added to it."""
@@ -173,12 +173,14 @@ class Muon:
             share = decay * xp.ones_like(size)
         keep = (1.0 - share)[..., None, None]
         if self.decay == "cautious":
-            keep = xp.where(_shrinks(x, direction, xp), keep, xp.ones_like(keep))
+            keep = xp.where(_shrinks(x, direction, backend), keep, xp.ones_like(keep))
         return rule.blend(x, keep, reach, direction, backend=backend)
 
 
-def _shrinks(x: Array, direction: Array, xp: Namespace) -> Array:
+def _shrinks(x: Array, direction: Array, backend: Backend) -> Array:
     """Say which entries of `x` a step against `direction` does not make larger, to first order."""
+    xp = backend.xp
+    x, _ = replace_broken(x, backend=backend)
     direction = xp.astype(direction, x.dtype, copy=False)
     if not is_complex(xp, x.dtype):
         return x * direction >= 0

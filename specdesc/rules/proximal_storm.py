@@ -92,13 +92,14 @@ class ProximalStorm:
             size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
             beta = momentum.factor(self.beta, x, grad, state, value)
             beta = momentum.from_first(beta, state, backend=backend)
-            buffer = momentum.corrected(
-                state["momentum_buffer"], grad, before, beta, backend=backend
-            )
+            terms = ((1.0, grad), (beta, state["momentum_buffer"]), (-beta, before))
+            buffer = momentum.combination(*terms, like=grad, backend=backend)
             y = proximal_step(x, buffer, size, preconditioner=self.preconditioner, g=self.g)
             state = {**state, "momentum_buffer": buffer}
             if self.approximate:
-                state["previous_grad"] = momentum.copy_of(grad, backend=backend)
+                state["previous_grad"] = momentum.combination(
+                    (1.0, grad), like=grad, backend=backend
+                )
             return rule.finish(y, size, None, state)
 
     def _before(self, grad: Array, state: State, previous_grad: Array | None) -> Array:
