@@ -2,9 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -88,3 +89,18 @@ def as_stack(values: tuple[float, ...], /) -> Array:
 def finite_or(x: Array, other: float, /) -> Array:
     """Return `x` with another number where it is not finite."""
     return numpy.where(numpy.isfinite(x), x, other)
+
+
+def stacked(rows: list[Array], /) -> Array:
+    """Return host arrays of one shape as one array, along a new first axis."""
+    return numpy.stack(rows)
+
+
+def quantiles(rows: Sequence[Sequence[float]], shares: tuple[float, ...], /) -> Array:
+    """Return quantiles over the first axis, one row a share; rows may be a host array."""
+    return numpy.quantile(numpy.asarray(rows), shares, axis=0)
+
+
+def as_array(values: Sequence[Any], /) -> Array:
+    """Return nested numbers as an array."""
+    return numpy.asarray(values)

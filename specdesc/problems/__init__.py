@@ -5,9 +5,11 @@ from specdesc.problems.pursuit import principal_component_pursuit
 from specdesc.problems.rank import estimate_rank
 from specdesc.problems.robust_recovery import RobustRecovery
 from specdesc.problems.synthetic import random_recovery
+from specdesc.problems.trace_locked import TraceLocked
 
 __all__ = [
     "RobustRecovery",
+    "TraceLocked",
     "corrupt",
     "estimate_rank",
     "principal_component_pursuit",
