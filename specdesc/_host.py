@@ -24,7 +24,7 @@ def _gaussian(shape: tuple[int, ...], seed: int) -> Array:
     return numpy.random.default_rng(seed).standard_normal(shape)
 
 
-def generator(seed: int, /) -> numpy.random.Generator:
+def generator(seed: int | tuple[int, ...], /) -> numpy.random.Generator:
     """Return a fresh generator: data of problems are drawn on the host, once, from a seed."""
     return numpy.random.default_rng(seed)
 
@@ -104,3 +104,18 @@ def quantiles(rows: Sequence[Sequence[float]], shares: tuple[float, ...], /) -> 
 def as_array(values: Sequence[Any], /) -> Array:
     """Return nested numbers as an array."""
     return numpy.asarray(values)
+
+
+def spectral_norm(matrix: Array, /) -> float:
+    """Return the largest singular value of a host matrix."""
+    return float(numpy.linalg.norm(matrix, 2))
+
+
+def with_ones(rows: Array, /) -> Array:
+    """Return rows with a last entry of 1 each."""
+    return numpy.hstack([rows, numpy.ones((len(rows), 1))])
+
+
+def spaced(first: float, last: float, count: int, /) -> Array:
+    """Return equally spaced numbers from `first` to `last`."""
+    return numpy.linspace(first, last, count)

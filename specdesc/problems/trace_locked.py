@@ -61,7 +61,7 @@ class TraceLocked:
         TypeError, ValueError
             As in the table of bad input, or if `x` is not 2 by 2.
         """
-        backend = enter("problems.TraceLocked", x)
+        backend = enter("problems", x)
         _check_shape(x)
         xp = backend.xp
         unit = identity(2, x, backend=backend)
@@ -73,7 +73,7 @@ class TraceLocked:
 
     def error(self, x: Array, /) -> Array:
         """Return the Frobenius distance of each matrix to the solution."""
-        backend = enter("problems.TraceLocked", x)
+        backend = enter("problems", x)
         _check_shape(x)
         xp = backend.xp
         z = x - self.centre * identity(2, x, backend=backend)
