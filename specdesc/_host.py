@@ -1,8 +1,10 @@
 """The one place where NumPy is named: host numbers, seeds and files."""
 
 import os
+import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,17 @@ def _gaussian(shape: tuple[int, ...], seed: int) -> Array:
 def generator(seed: int | tuple[int, ...], /) -> numpy.random.Generator:
     """Return a fresh generator: data of problems are drawn on the host, once, from a seed."""
     return numpy.random.default_rng(seed)
+
+
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """Put the global generators back: for code of others that seeds them."""
+    kept, numpy_kept = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(kept)
+        numpy.random.set_state(numpy_kept)  # noqa: NPY002
 
 
 def from_dlpack(x: Array, /) -> Array:

@@ -1,7 +1,9 @@
 """Problems with data, value and subgradient, and the baselines that they are judged by."""
 
 from specdesc.problems.corruption import corrupt
+from specdesc.problems.mnist1d import mnist1d
 from specdesc.problems.nuclear_distance import NuclearDistance
+from specdesc.problems.perceptron import Perceptron
 from specdesc.problems.pursuit import principal_component_pursuit
 from specdesc.problems.quadratic import NoisyQuadratic, random_quadratic
 from specdesc.problems.rank import estimate_rank
@@ -20,11 +22,13 @@ __all__ = [
     "MultinomialRegression",
     "NoisyQuadratic",
     "NuclearDistance",
+    "Perceptron",
     "RobustRecovery",
     "TraceLocked",
     "corrupt",
     "digits",
     "estimate_rank",
+    "mnist1d",
     "principal_component_pursuit",
     "random_completion",
     "random_quadratic",
