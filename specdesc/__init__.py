@@ -1,6 +1,16 @@
 """Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
 
-from specdesc import backends, norms, preconditioners, problems, prox, rules, schedules, testing
+from specdesc import (
+    backends,
+    norms,
+    preconditioners,
+    problems,
+    prox,
+    rules,
+    schedules,
+    testing,
+    trees,
+)
 from specdesc._extras import MissingExtra
 from specdesc._operator import LinearOperator
 from specdesc.clip import spectral_clip
@@ -46,6 +56,7 @@ __all__ = [
     "spectral_clip",
     "spectral_map",
     "testing",
+    "trees",
     "truncated_spectral_step",
     "truncated_svd",
 ]

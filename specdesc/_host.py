@@ -1,10 +1,13 @@
 """The one place where NumPy is named: host numbers, seeds and files."""
 
 import os
+import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -23,9 +26,20 @@ def _gaussian(shape: tuple[int, ...], seed: int) -> Array:
     return numpy.random.default_rng(seed).standard_normal(shape)
 
 
-def generator(seed: int, /) -> numpy.random.Generator:
+def generator(seed: int | tuple[int, ...], /) -> numpy.random.Generator:
     """Return a fresh generator: data of problems are drawn on the host, once, from a seed."""
     return numpy.random.default_rng(seed)
+
+
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """Put the global generators back: for code of others that seeds them."""
+    kept, numpy_kept = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(kept)
+        numpy.random.set_state(numpy_kept)  # noqa: NPY002
 
 
 def from_dlpack(x: Array, /) -> Array:
@@ -88,3 +102,33 @@ def as_stack(values: tuple[float, ...], /) -> Array:
 def finite_or(x: Array, other: float, /) -> Array:
     """Return `x` with another number where it is not finite."""
     return numpy.where(numpy.isfinite(x), x, other)
+
+
+def stacked(rows: list[Array], /) -> Array:
+    """Return host arrays of one shape as one array, along a new first axis."""
+    return numpy.stack(rows)
+
+
+def quantiles(rows: Sequence[Sequence[float]], shares: tuple[float, ...], /) -> Array:
+    """Return quantiles over the first axis, one row a share; rows may be a host array."""
+    return numpy.quantile(numpy.asarray(rows), shares, axis=0)
+
+
+def as_array(values: Sequence[Any], /) -> Array:
+    """Return nested numbers as an array."""
+    return numpy.asarray(values)
+
+
+def spectral_norm(matrix: Array, /) -> float:
+    """Return the largest singular value of a host matrix."""
+    return float(numpy.linalg.norm(matrix, 2))
+
+
+def with_ones(rows: Array, /) -> Array:
+    """Return rows with a last entry of 1 each."""
+    return numpy.hstack([rows, numpy.ones((len(rows), 1))])
+
+
+def spaced(first: float, last: float, count: int, /) -> Array:
+    """Return equally spaced numbers from `first` to `last`."""
+    return numpy.linspace(first, last, count)

@@ -1,4 +1,4 @@
-"""The command line: ``specdesc recover`` and ``specdesc info``."""
+"""The command line: ``specdesc recover``, ``specdesc verify`` and ``specdesc info``."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from specdesc import backends
+from specdesc import backends, verify
 from specdesc._extras import MissingExtra
 from specdesc.backends import BackendUnavailable
 from specdesc.recover import Options, recover
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("specdesc"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_recover(commands.add_parser("recover", help="recover a destroyed picture or matrix"))
+    _add_verify(commands.add_parser("verify", help="test claims about the methods"))
     info = commands.add_parser("info", help="show which backends are there and what they can do")
     info.set_defaults(run=lambda _: print(describe_backends()))  # noqa: T201
     return parser
@@ -112,6 +113,48 @@ def _recover(chosen: argparse.Namespace) -> None:
             steps=chosen.steps,
             seed=chosen.seed,
             out=chosen.out,
+        )
+    )
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("claims", nargs="*", metavar="CLAIM", help="as --list names it")
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument("--all", action="store_true", help="every claim")
+    wanted.add_argument("--list", action="store_true", help="show the claims and stop")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer seeds and settings: a minute for all claims"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="do not take up what an earlier run has finished"
+    )
+    parser.add_argument(
+        "--backend", default="numpy", metavar="NAME", help="where to compute (default: numpy)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("specdesc-out"),
+        metavar="FOLDER",
+        help="where to write (default: %(default)s)",
+    )
+    parser.set_defaults(run=_verify)
+
+
+def _verify(chosen: argparse.Namespace) -> None:
+    if chosen.list:
+        print(verify.listing(verify.CLAIMS))  # noqa: T201
+        return
+    if bool(chosen.claims) == chosen.all:
+        msg = "name the claims to verify, or say --all, or see them by --list"
+        raise UsageError(msg)
+    verify.verify(
+        verify.Options(
+            claims=verify.choose(chosen.claims or tuple(verify.CLAIMS), verify.CLAIMS),
+            quick=chosen.quick,
+            out=chosen.out,
+            backend=chosen.backend,
+            fresh=chosen.fresh,
         )
     )
 

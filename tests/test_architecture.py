@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import specdesc
-from specdesc import _opaque, backends, norms, preconditioners, prox, rules, schedules
+from specdesc import _opaque, backends, norms, preconditioners, prox, rules, schedules, trees
 from specdesc._core import products
 from tests import support
 
@@ -96,9 +96,11 @@ def test_import_order_of_the_floors() -> None:
         {"prox"},
         {"proximal"},
         {"rules", "testing"},
-        {"minimize"},
+        {"minimize", "trees"},
         {"problems"},
-        {"recover", "cli"},
+        {"recover"},
+        {"verify"},
+        {"cli"},
     ]
     level = {name: i for i, floor in enumerate(floors) for name in floor}
     for path in CORE:
@@ -156,7 +158,7 @@ def test_the_mark_of_opaque_is_the_one_that_torch_sets() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [specdesc, backends, norms, preconditioners, prox, rules, schedules],
+    [specdesc, backends, norms, preconditioners, prox, rules, schedules, trees],
     ids=lambda module: module.__name__,
 )
 def test_all_is_sorted_and_complete(module: object) -> None:
@@ -171,12 +173,12 @@ def test_all_is_sorted_and_complete(module: object) -> None:
         for name, value in vars(module).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     }
-    # The look-up of an array's backend is for the library itself.
-    assert defined - {"owner"} <= set(exported)
+    # The look-up of an array's backend, and of a container's, is for the library itself.
+    assert defined - {"owner", "opened"} <= set(exported)
 
 
 def test_every_public_thing_has_a_docstring() -> None:
-    for module in (specdesc, norms, preconditioners, prox, rules, schedules, backends):
+    for module in (specdesc, norms, preconditioners, prox, rules, schedules, trees, backends):
         for name in module.__all__:
             thing = getattr(module, name)
             if isinstance(thing, type) or isfunction(thing):

@@ -44,7 +44,7 @@ def test_the_core_needs_two_libraries():
     assert names == {"array-api-compat", "numpy"}
 
 
-@pytest.mark.parametrize("extra", ["torch", "cupy", "jax", "dask", "demo"])
+@pytest.mark.parametrize("extra", ["torch", "cupy", "jax", "dask", "data", "demo"])
 def test_the_extras_are_there(extra):
     assert extra in PROJECT["project"]["optional-dependencies"]
 

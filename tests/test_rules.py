@@ -30,6 +30,7 @@ RULES = {
     "ng polyak": rules.NormalizedGradient(schedules.polyak(), weight_decay=0.1),
     "ng nuclear": rules.NormalizedGradient(0.5, g=prox.Nuclear(0.1)),
     "sign": rules.SignDescent(0.5, weight_decay=0.1, g=prox.MaxBall(3.0)),
+    "adamw": rules.AdamW(0.5, weight_decay=0.1),
     "muon": rules.Muon(0.5, weight_decay=0.1),
     "muon cautious": rules.Muon(
         0.5, weight_decay=0.1, decay="cautious", nesterov=False, momentum="heavy_ball"
@@ -58,7 +59,7 @@ WITH_BUFFER = tuple(
     name for name, rule in RULES.items() if "momentum_buffer" in rule.init(np.ones((2, 2)))
 )
 #: those whose map sees the scale of the gradient
-SCALED = ("ng polyak", "proximal", "storm", "storm approximate", "muon l2")
+SCALED = ("ng polyak", "adamw", "proximal", "storm", "storm approximate", "muon l2")
 EVERY = pytest.mark.parametrize("name", RULES)
 
 

@@ -2,15 +2,23 @@
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 import array_api_compat
 
 import jax
 from specdesc._typing import Array, Device
-from specdesc.backends import Backend, Capabilities, Derivative
+from specdesc.backends import Backend, Capabilities, Derivative, Opened
 
 from . import kernels
+
+
+def _name(key: Any) -> str:
+    """Return the name in a key of a pytree path: a field, a key, or a position."""
+    for attribute in ("name", "key", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
 
 
 class JaxBackend(Backend):
@@ -76,6 +84,13 @@ class JaxBackend(Backend):
         attached = jax.custom_jvp(call)
         attached.defjvp(with_tangents)
         return cast("Callable[..., tuple[Array, ...]]", attached)
+
+    def open_node(self, node: object, /) -> Opened | None:
+        """Open any registered pytree by one level, with the names that JAX gives its children."""
+        children, form = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
+        if jax.tree_util.treedef_is_leaf(form):
+            return None
+        return [(_name(path[0]), child) for path, child in children], form.unflatten
 
     def synchronize(self) -> None:
         """Wait for the work that was dispatched, by running after it on every device."""

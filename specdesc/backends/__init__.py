@@ -14,7 +14,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from specdesc._capabilities import Capabilities
 from specdesc._opaque import opaque
@@ -53,6 +53,10 @@ class Derivative(NamedTuple):
     tangent: Callable[..., tuple[Array, ...]]
     cotangent: Callable[..., Array]
     outputs: int
+
+
+#: The children of a container by name, and the way back from as many new ones.
+Opened = tuple[list[tuple[str, Any]], Callable[[list[Any]], Any]]
 
 
 class Backend(Protocol):
@@ -111,6 +115,13 @@ class Backend(Protocol):
     ) -> Callable[..., tuple[Array, ...]]:
         """Return a function of arrays with this derivative in place of that of its operations."""
         return function
+
+    def open_node(self, node: object, /) -> Opened | None:
+        """Return what is inside a container that this library knows, None for anything else.
+
+        That is the children by name, and the way back from as many new ones.
+        """
+        return None
 
     def synchronize(self) -> None:
         """Wait until everything that was started is done: for clocks, never inside a kernel."""
@@ -205,3 +216,13 @@ def owner(x: Array, /) -> Backend | None:
     # A tracer calls the first line and then sees a dictionary that holds the answer already.
     _remember_owner(type(x))
     return _OWNERS[type(x)]
+
+
+def opened(node: object, /) -> Opened | None:
+    """Ask the libraries in use what is inside a container. Private to specdesc."""
+    for name in registered():
+        if name in sys.modules and name in available():
+            inside = load(name).open_node(node)
+            if inside is not None:
+                return inside
+    return None

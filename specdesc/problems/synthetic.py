@@ -12,23 +12,26 @@ def random_recovery(
     measurements: int,
     outliers: float,
     noise: float = 0.0,
+    condition: float = 1.0,
     seed: int = 0,
     backend: str = "numpy",
     dtype: str = "float64",
     device: str | None = None,
 ) -> RobustRecovery:
-    """Return Gaussian measurements of an n by n matrix with unit singular values.
+    """Return Gaussian measurements of a random n by n matrix.
 
     Parameters
     ----------
     n, rank : int
-        The size of the matrix and the number of its singular values, all equal to 1.
+        The size of the matrix and the number of its singular values.
     measurements : int
         p. Without a bound on the rank of the iterate recovery needs a multiple of n².
     outliers : float
         Share of the measurements that get an added 10 N(0, 1).
     noise : float
         Standard deviation of the dense noise.
+    condition : float
+        The singular values are equally spaced from 1 to 1 / condition.
     seed : int
         All numbers are drawn on the host from it, so every backend has the same problem.
     backend, dtype, device : str
@@ -48,7 +51,7 @@ def random_recovery(
     """
     random = _host.generator(seed)
     left, right = (_host.orthonormal(random.standard_normal((n, rank))) for _ in range(2))
-    truth = left @ right.T
+    truth = (left * _host.spaced(1.0, 1.0 / condition, rank)) @ right.T
     matrices = random.standard_normal((measurements, n, n))
     observed = matrices.reshape(measurements, -1) @ truth.reshape(-1)
     hit = random.permutation(measurements)[: round(outliers * measurements)]
@@ -58,3 +61,64 @@ def random_recovery(
     arrays = (leaf.from_host(part, dtype=dtype, device=device) for part in (matrices, observed))
     known = leaf.from_host(truth, dtype=dtype, device=device)
     return RobustRecovery.from_measurements(*arrays, truth=known)
+
+
+def random_completion(
+    n: int,
+    rank: int,
+    /,
+    *,
+    observed: float,
+    outliers: float,
+    noise: float = 0.0,
+    seed: int = 0,
+    backend: str = "numpy",
+    dtype: str = "float64",
+    device: str | None = None,
+) -> RobustRecovery:
+    """Return entries of a random n by n matrix, some of them missing and some of them wrong.
+
+    Parameters
+    ----------
+    n, rank : int
+        The matrix is a product of two Gaussian factors with entries of variance 1 / n.
+    observed : float
+        Share of the entries that are seen, in (0, 1], drawn without replacement.
+    outliers : float
+        Share of the seen entries that get an added 1 or -1, by a coin.
+    noise : float
+        Standard deviation of the dense noise.
+    seed : int
+        All numbers are drawn on the host from it, so every backend has the same problem.
+    backend, dtype, device : str
+        Where the arrays are made.
+
+    Returns
+    -------
+    RobustRecovery
+        With its truth.
+
+    Notes
+    -----
+    Without a bound on the rank the loss is least at the data themselves, outliers and all: give the
+    rule ``g=prox.Rank(rank)``.
+
+    Examples
+    --------
+    >>> from specdesc.problems import random_completion
+    >>> problem = random_completion(10, 1, observed=0.5, outliers=0.1)
+    >>> float(problem.observation.count)
+    50.0
+    """
+    random = _host.generator(seed)
+    left, right = (random.standard_normal((n, rank)) / n**0.5 for _ in range(2))
+    truth = left @ right.T
+    data = truth + noise * random.standard_normal((n, n))
+    order = random.permutation(n * n)
+    seen = order[: round(observed * n * n)]
+    hit = seen[: round(outliers * len(seen))]
+    data.reshape(-1)[hit] += random.choice([-1.0, 1.0], len(hit))
+    data.reshape(-1)[order[len(seen) :]] = float("nan")
+    leaf = backends.load(backend)
+    entries, known = (leaf.from_host(part, dtype=dtype, device=device) for part in (data, truth))
+    return RobustRecovery.from_entries(entries, truth=known)

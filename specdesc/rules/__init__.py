@@ -6,6 +6,7 @@ dictionary of arrays whose keys, shapes and dtypes never change. No argument is 
 zero gradient is a zero step.
 """
 
+from specdesc.rules.adamw import AdamW
 from specdesc.rules.muon import Muon
 from specdesc.rules.normalized_gradient import NormalizedGradient
 from specdesc.rules.proximal_spectral import ProximalSpectral
@@ -18,6 +19,7 @@ from specdesc.rules.spectral_descent import SpectralDescent
 from specdesc.rules.truncated_spectral_descent import TruncatedSpectralDescent
 
 __all__ = [
+    "AdamW",
     "Layout",
     "Muon",
     "NormalizedGradient",

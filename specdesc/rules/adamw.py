@@ -1,0 +1,109 @@
+"""AdamW: for the parameters that are no matrices, and as a baseline."""
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from specdesc._array import is_complex, real_dtype, working
+from specdesc._core.linalg import replace_broken, restore
+from specdesc._typing import Array, Namespace
+from specdesc.rules import rule
+from specdesc.rules.rule import State
+from specdesc.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """x <- (1 - weight_decay step) x - step m / (sqrt(v) + eps), entry by entry.
+
+    m and v are the averages of grad and abs(grad)^2 with their bias taken out.
+
+    Parameters
+    ----------
+    step : float or schedule
+        Step size, in the units of x: an entry moves by about `step`.
+    betas : tuple of float
+        The factors on the old averages of grad and abs(grad)^2.
+    eps : float
+        Positive, in the units of the gradient.
+    weight_decay : float
+        Decoupled.
+
+    Notes
+    -----
+    arXiv:1711.05101 (foundation), with the conventions of ``torch.optim.AdamW`` but for the default
+    of weight decay (theirs is 0.01). The averages are float32 at least. A matrix whose gradient has
+    a NaN is NaN and leaves its averages as if the gradient were zero. Unlike the steps of spectral
+    rules, this one feels the scale of the gradient once that nears `eps`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> rule = rules.AdamW(0.1)
+    >>> x, state = rule.update(np.eye(2), np.full((2, 2), 5.0), rule.init(np.eye(2)))
+    >>> np.round(x, 6)
+    array([[ 0.9, -0.1],
+           [-0.1,  0.9]])
+    """
+
+    needs_previous_grad: ClassVar[bool] = False
+
+    step: float | Schedule
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        rule.check_rule(self.step, self.weight_decay)
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            msg = f"betas must be two numbers in [0, 1), got {self.betas!r}"
+            raise ValueError(msg)
+        if not 0.0 < self.eps < float("inf"):
+            msg = f"eps must be a finite number above 0, got {self.eps!r}"
+            raise ValueError(msg)
+
+    def init(self, x: Array, /) -> State:
+        """Return the state before the first step."""
+        state = rule.initial_state(x, None)
+        backend = rule.enter_update(x, x)
+        xp, device = backend.xp, backend.device(x)
+        wide, shape = working(xp, x[..., :0, :0]).dtype, tuple(x.shape)
+        return {
+            **state,
+            "mean": xp.zeros(shape, dtype=wide, device=device),
+            "mean_square": xp.zeros(shape, dtype=real_dtype(xp, wide), device=device),
+        }
+
+    def update(
+        self,
+        x: Array,
+        grad: Array,
+        state: State,
+        /,
+        *,
+        value: Array | None = None,
+        previous_grad: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return the next point and state."""
+        backend = rule.enter_update(x, grad)
+        xp = backend.xp
+        with backend.guard(x):
+            size = rule.length(self.step, x, grad, state, value)
+            pull, finite = replace_broken(working(xp, grad), backend=backend)
+            mean = self.betas[0] * state["mean"] + (1.0 - self.betas[0]) * pull
+            power = xp.real(pull * xp.conj(pull)) if is_complex(xp, pull.dtype) else pull * pull
+            mean_square = self.betas[1] * state["mean_square"] + (1.0 - self.betas[1]) * power
+            first, second = (_unbias(beta, state["t"], mean_square, xp) for beta in self.betas)
+            root = xp.sqrt(mean_square / second) + self.eps
+            direction = restore(mean / xp.astype(first * root, mean.dtype), finite, backend=backend)
+            y = rule.move(x, size, direction, self.weight_decay, backend=backend)
+            return rule.finish(y, size, None, {**state, "mean": mean, "mean_square": mean_square})
+
+
+def _unbias(beta: float, t: Array, like: Array, xp: Namespace) -> Array | float:
+    """Return 1 - beta^(t + 1), to full precision also for beta near 1."""
+    if beta == 0.0:
+        return 1.0
+    return -xp.expm1((xp.astype(t, like.dtype) + 1.0) * math.log(beta))

@@ -1,0 +1,93 @@
+"""Groups: which parameters a rule is for."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import cast
+
+from specdesc._typing import Array
+from specdesc.rules import Layout, Rule, Scale
+from specdesc.trees.views import Shape, View
+
+Pattern = str | re.Pattern[str] | Callable[[str, Array], bool]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The parameters that one rule is for, and how it sees them.
+
+    Parameters
+    ----------
+    match : str, compiled regular expression, callable, or a tuple of them
+        A string is a glob that the whole path has to match, in which ``*`` also spans dots; a
+        regular expression may match anywhere in it (``re.search``); a callable is asked with path
+        and array. Of a tuple one has to agree.
+    rule : Rule or None
+        Any of `specdesc.rules`. None leaves the parameters as they are.
+    ndim : int, optional
+        Take only parameters with this number of axes.
+    view : str or callable
+        How a parameter becomes a stack of matrices (..., m, n); outputs are m for the layout
+        ``"out_in"``:
+
+        - ``"matrix"``: it is one; two axes.
+        - ``"flatten"``: (out, rest), all other axes joined, as for a convolution; two axes or more.
+        - ``"batched"``: leading axes are stacks, as for experts; two axes or more.
+        - ``"heads=n"``: n matrices along the axis of the outputs, as for queries, keys and values;
+          ``"heads=n,axis=1"`` names the axis. Two axes.
+        - ``"vector"``: (n, 1), a matrix with n outputs; one axis.
+        - ``"whole"``: one matrix whatever the axes: flatten, vector, or (1, 1).
+        - a function from the shape of a parameter to a `View`.
+    scale : str, callable, or None
+        As in `rules.scale_factor`, of the last two axes of the view: see `route`. None is what
+        `rule` has.
+    layout : {"out_in", "in_out"}, optional
+        Whether outputs are the first axis of a parameter (torch) or its last (JAX, Keras). None is
+        that of `rule` if it has one, else ``"out_in"``.
+    stack : bool
+        Update all parameters with one view shape in one call of the rule. False is a loop, which
+        copies less, and is what dask needs: it has no SVD of stacks.
+
+    Notes
+    -----
+    Rules that look at one number at a time, `rules.SignDescent` and `rules.AdamW`, give the same
+    step in every view.
+    """
+
+    match: Pattern | tuple[Pattern, ...]
+    rule: Rule | None
+    ndim: int | None = None
+    view: str | Callable[[Shape], View] = "matrix"
+    scale: Scale | None = None
+    layout: Layout | None = None
+    stack: bool = True
+
+    def takes(self, path: str, x: Array, /) -> bool:
+        """Say whether this group is for a parameter."""
+        if self.ndim is not None and len(x.shape) != self.ndim:
+            return False
+        patterns = self.match if isinstance(self.match, tuple) else (self.match,)
+        return any(_agrees(pattern, path, x) for pattern in patterns)
+
+    def named(self) -> str:
+        """Return how messages call this group."""
+        patterns = self.match if isinstance(self.match, tuple) else (self.match,)
+        name = " or ".join(map(_spelled, patterns))
+        return name if self.ndim is None else f"{name} with ndim={self.ndim}"
+
+
+def _agrees(pattern: Pattern, path: str, x: Array) -> bool:
+    if isinstance(pattern, str):
+        return fnmatchcase(path, pattern)
+    if isinstance(pattern, re.Pattern):
+        return pattern.search(path) is not None
+    return bool(pattern(path, x))
+
+
+def _spelled(pattern: Pattern) -> str:
+    if isinstance(pattern, str):
+        return repr(pattern)
+    if isinstance(pattern, re.Pattern):
+        return f"re {pattern.pattern!r}"
+    return cast("str", getattr(pattern, "__name__", repr(pattern)))

@@ -1,0 +1,167 @@
+"""The job behind ``specdesc verify``: run claims, print verdicts, write figures and numbers."""
+
+import hashlib
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from specdesc import _extras, _host, backends
+from specdesc.recover.errors import UsageError
+from specdesc.verify.claim import Claim, Finding
+from specdesc.verify.trial import Trial
+
+#: Inches and dots of a figure: well below 100 kB.
+SIZE, DOTS = (8.0, 4.0), 90
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for.
+
+    Attributes
+    ----------
+    claims : tuple of Claim
+        In the order in which they are run.
+    quick : bool
+        A minute for all of them instead of most of an hour.
+    out : Path
+        A folder, made if it is not there. Finished cells lie in its folder ``cells``.
+    backend : str
+        Where to compute.
+    fresh : bool
+        Compute again what an earlier run has finished.
+    """
+
+    claims: tuple[Claim, ...]
+    quick: bool = False
+    out: Path = Path("specdesc-out")
+    backend: str = "numpy"
+    fresh: bool = False
+
+
+def choose(names: Sequence[str], known: Mapping[str, Claim], /) -> tuple[Claim, ...]:
+    """Return the claims of these names, each once.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name.
+    """
+    for name in names:
+        if name not in known:
+            msg = f"unknown claim {name!r}; there are: {', '.join(known)}"
+            raise UsageError(msg)
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
+def listing(known: Mapping[str, Claim], /) -> str:
+    """Return one paragraph a claim: name, statement, source."""
+    return "\n".join(
+        f"{claim.name}\n  {claim.statement}\n  source: {claim.source}" for claim in known.values()
+    )
+
+
+def verify(options: Options, say: Callable[[str], None] = print, /) -> dict[str, Finding]:
+    """Run the claims and return what was found, by name.
+
+    Each claim writes ``NAME.json``, and ``NAME.png`` where matplotlib is installed, as soon as it
+    is done.
+
+    Raises
+    ------
+    specdesc.backends.BackendUnavailable
+        Nothing has been written then.
+    """
+    leaf = backends.load(options.backend)
+    options.out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Finding] = {}
+    for claim in options.claims:
+        say(f"{claim.name}: {claim.statement}\n  source: {claim.source}")
+        begin = time.perf_counter()
+        with _bar(claim.name) as tell:
+            finding = claim.run(Trial(options.quick, leaf, _cells(claim, options), tell))
+        seconds = time.perf_counter() - begin
+        record = {
+            "claim": claim.name,
+            "statement": claim.statement,
+            "source": claim.source,
+            "verdict": finding.verdict,
+            "sentence": finding.sentence,
+            "numbers": finding.numbers,
+            "quick": options.quick,
+            "backend": leaf.name,
+            "version": version("specdesc"),
+            "seconds": round(seconds, 1),
+        }
+        _write(claim, finding, record, options.out)
+        say(_report(finding, seconds))
+        found[claim.name] = finding
+    if not _extras.installed("matplotlib"):
+        say("no figures: they need matplotlib: pip install 'specdesc[demo]'")
+    return found
+
+
+def _cells(claim: Claim, options: Options) -> Path:
+    """Return the folder of finished cells: another one whenever the text of the claim changes."""
+    source = inspect.getsource(inspect.getmodule(claim.run) or claim.run)
+    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+    length = "quick" if options.quick else "full"
+    folder = options.out / "cells" / f"{claim.name}-{length}-{options.backend}-{digest}"
+    if options.fresh and folder.is_dir():
+        for finished in folder.glob("*.json"):
+            finished.unlink()
+    return folder
+
+
+def _write(claim: Claim, finding: Finding, record: Mapping[str, Any], out: Path) -> None:
+    # Not a number is no JSON: a claim says None where it has none.
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    _host.write_atomically(
+        out / f"{claim.name}.json", lambda file: file.write_text(text, encoding="utf-8")
+    )
+    if _extras.installed("matplotlib"):
+        matplotlib = _extras.require("matplotlib.figure", "demo")
+        figure = matplotlib.Figure(figsize=SIZE, layout="constrained")
+        finding.draw(figure)
+        _host.write_atomically(
+            out / f"{claim.name}.png", lambda file: figure.savefig(file, format="png", dpi=DOTS)
+        )
+
+
+def _report(finding: Finding, seconds: float) -> str:
+    lines = [f"  verdict: {finding.verdict} ({seconds:.1f} s). {finding.sentence}"]
+    lines += [f"    {name}: {_short(value)}" for name, value in finding.numbers.items()]
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    """Return a number with four digits, and structures of them."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_short(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_short, value)) + "]"
+    return str(value)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[str], object]]:
+    """Count finished cells on a terminal; how many there will be only the claim knows."""
+    if not _extras.installed("tqdm"):
+        yield lambda _: None
+        return
+    with _extras.require("tqdm", "demo").tqdm(
+        desc=name, unit=" cells", leave=False, disable=None
+    ) as bar:
+
+        def tell(_: str) -> None:
+            bar.update()
+
+        yield tell

@@ -1,0 +1,5 @@
+"""Constrained training of small networks, beside the usual rules."""
+
+from specdesc.verify.training.claim import CLAIM
+
+__all__ = ["CLAIM"]
