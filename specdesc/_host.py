@@ -119,3 +119,8 @@ def with_ones(rows: Array, /) -> Array:
 def spaced(first: float, last: float, count: int, /) -> Array:
     """Return equally spaced numbers from `first` to `last`."""
     return numpy.linspace(first, last, count)
+
+
+def least_squares(matrix: Array, targets: Array, /) -> Array:
+    """Return the least-squares solutions of a host system, one a column of the targets."""
+    return numpy.linalg.lstsq(matrix, targets)[0]
