@@ -6,14 +6,32 @@ result is a number or an array of the batch shape. Rules accept a plain number f
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-from specdesc._array import enter, working
+from specdesc._array import check_positive_rank, enter, working
 from specdesc._core.linalg import balance, frobenius, per_batch, restore
 from specdesc._typing import Array
 
-__all__ = ["Schedule", "constant", "frank_wolfe", "geometric", "polyak"]
+__all__ = [
+    "Schedule",
+    "StepAndBeta",
+    "constant",
+    "frank_wolfe",
+    "geometric",
+    "heavy_tailed",
+    "linear_rate",
+    "polyak",
+    "storm",
+]
 
 Schedule = Callable[..., "float | Array"]
+
+
+class StepAndBeta(NamedTuple):
+    """Two schedules that belong together: of the step size, and of the factor on the old buffer."""
+
+    step: Schedule
+    beta: Schedule
 
 
 def constant(size: float | Array, /) -> Schedule:
@@ -55,33 +73,161 @@ def geometric(first: float | Array, ratio: float, /) -> Schedule:
     return schedule
 
 
-def polyak(*, optimum: float = 0.0, scale: float = 1.0, rank: int | None = None) -> Schedule:
-    """Return the step scale * (value - optimum) / ||step direction||_F.
+def linear_rate(radius: float, alignment: float, rank: int, /) -> Schedule:
+    """Return geometric steps that contract the distance to a solution at a proven rate.
+
+    Parameters
+    ----------
+    radius : float
+        R, at least the Frobenius distance of the start to a solution.
+    alignment : float
+        alpha, with Re <P, D> >= alpha ||D||_F for every step direction P and distance D on the
+        way; in (0, sqrt(rank)].
+    rank : int
+        k, with ||P||_F² <= k: the rank of a truncated step, min(m, n) of an untruncated one, 1 of
+        a normalized gradient.
+
+    Returns
+    -------
+    Schedule
+        a R / k q**t with a = min(alpha, sqrt(k / 2)) and q = sqrt(1 - a² / k).
+
+    Notes
+    -----
+    Then ||D_t||_F <= R q**t (derived: each step gives d² - 2 step a d + k step², which is convex in
+    d, so that its largest value on [0, R q**t] is at an end).
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> [round(schedules.linear_rate(8.0, 1.0, 4)(t), 3) for t in range(3)]
+    [2.0, 1.732, 1.5]
+    """
+    if not 0.0 < radius < float("inf"):
+        msg = f"radius must be a finite number above 0, got {radius!r}"
+        raise ValueError(msg)
+    check_positive_rank(rank)
+    if not 0.0 < alignment <= rank**0.5:
+        msg = f"alignment must lie in (0, sqrt(rank)], got {alignment!r} for rank {rank}"
+        raise ValueError(msg)
+    used = min(alignment, (rank / 2) ** 0.5)
+    return geometric(used * radius / rank, (1.0 - used**2 / rank) ** 0.5)
+
+
+def heavy_tailed(
+    horizon: int | None = None, p: float = 2.0, *, step: float = 1.0, alpha: float = 1.0
+) -> StepAndBeta:
+    """Return step and beta of `rules.ProximalSpectral` for noise with p-th moments.
+
+    Parameters
+    ----------
+    horizon : int, optional
+        K, the number of steps that will be made. None is for any number of steps, at the price of
+        a logarithm.
+    p : float
+        In (1, 2]: the noise of the gradients has a finite p-th moment. 2 is finite variance.
+    step : float
+        Factor on the step sizes, positive.
+    alpha : float
+        Factor on alpha = 1 - beta, positive; alpha is never above 1.
+
+    Returns
+    -------
+    StepAndBeta
+        step K^(-(2p - 1) / (3p - 2)) and beta = 1 - alpha K^(-p / (3p - 2)), constant; with t + 1
+        in the place of K where there is no horizon.
+
+    Notes
+    -----
+    The mean stationarity measure is then O(K^(-(p - 1) / (3p - 2))), K^(-1/4) at p = 2 (derived;
+    the rate at p = 2 is that of arXiv:2605.11850 by a secondary source). The factors are ours: the
+    theory fixes the exponents alone.
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> step, beta = schedules.heavy_tailed(10_000)
+    >>> round(step(0), 6), round(beta(0), 6)
+    (0.001, 0.99)
+    """
+    if not 1.0 < p <= 2.0:
+        msg = f"p must lie in (1, 2], got {p!r}"
+        raise ValueError(msg)
+    width = 3.0 * p - 2.0
+    return _powers(horizon, (step, (2.0 * p - 1.0) / width), (alpha, p / width))
+
+
+def storm(horizon: int | None = None, *, step: float = 1.0, alpha: float = 1.0) -> StepAndBeta:
+    """Return step and beta of `rules.ProximalStorm`.
+
+    Parameters
+    ----------
+    horizon : int, optional
+        K, the number of steps that will be made. None is for any number of steps.
+    step : float
+        Factor on the step sizes, positive.
+    alpha : float
+        Factor on alpha = 1 - beta, positive; alpha is never above 1.
+
+    Returns
+    -------
+    StepAndBeta
+        step K^(-2/3) and beta = 1 - alpha K^(-2/3), constant; with t + 1 in the place of K where
+        there is no horizon.
+
+    Notes
+    -----
+    The mean stationarity measure is then O(K^(-1/3)) for noise of finite variance and samples that
+    are smooth in mean square (derived; the rate is that of arXiv:2605.11850 by a secondary source).
+    The factors are ours. The bound for no horizon was not derived.
+    """
+    return _powers(horizon, (step, 2.0 / 3.0), (alpha, 2.0 / 3.0))
+
+
+def polyak(
+    *,
+    optimum: float = 0.0,
+    scale: float = 1.0,
+    rank: int | None = None,
+    decrease: float | Schedule | None = None,
+) -> Schedule:
+    """Return the step scale * (value - target) / ||step direction||_F.
 
     Parameters
     ----------
     optimum : float
-        The minimal value, or a lower bound of it.
+        The minimal value, or a lower bound of it. The target, unless `decrease` is given.
     scale : float
         1 is a good default for the mean absolute residual; 2 may fail and 3 does (measured on
         Gaussian measurements).
     rank : int, optional
         The rank of a spectral step, whose Frobenius norm is sqrt(rank). None is for a normalized
         gradient and divides by the Frobenius norm of the gradient.
+    decrease : float or schedule, optional
+        For an optimum that is not known: no step aims lower than by this much, so the target is
+        max(optimum, value - decrease), with a lower bound for `optimum`.
 
     Notes
     -----
     A value below `optimum` gives a step of 0, and so does a zero gradient. Derived from the bound
     norm(D)² - 2 step <P, D> + step² norm(P)² on the squared error.
+
+    With a lower bound that misses the minimum by d, and no `decrease`, the steps of a convex
+    problem bring the best value within d of it and no closer (known). With a `decrease` that goes
+    to 0 and whose sum is infinite, such as ``lambda t, **_: 0.1 / (t + 1) ** 0.5``, the best value
+    of normalized gradient steps on a convex Lipschitz problem goes to the minimum: they are
+    subgradient steps of lengths that go to 0 with an infinite sum (known; the cap is ours).
     """
 
     def schedule(
-        _: float | Array, *, value: Array | None = None, grad: Array | None = None
+        t: float | Array, *, value: Array | None = None, grad: Array | None = None
     ) -> Array:
         if value is None:
             msg = "polyak needs the objective: pass value= to update"
             raise ValueError(msg)
-        excess = (abs(value - optimum) + (value - optimum)) / 2
+        excess = _positive_part(value - optimum)
+        if decrease is not None:
+            excess = _at_most(excess, decrease(t) if callable(decrease) else decrease)
         if rank is not None:
             return scale * excess / rank**0.5
         if grad is None:
@@ -107,6 +253,34 @@ def frank_wolfe(weight_decay: float, /) -> Schedule:
         return 2.0 / (weight_decay * (t + 2.0))
 
     return schedule
+
+
+def _powers(
+    horizon: int | None, step: tuple[float, float], alpha: tuple[float, float]
+) -> StepAndBeta:
+    """Return factor * K**-exponent for the step, and 1 less the same for beta."""
+    for name, (factor, _) in (("step", step), ("alpha", alpha)):
+        if not 0.0 < factor < float("inf"):
+            msg = f"{name} must be a finite number above 0, got {factor!r}"
+            raise ValueError(msg)
+    if horizon is None:
+        return StepAndBeta(
+            lambda t, **_: step[0] * (t + 1.0) ** -step[1],
+            lambda t, **_: _positive_part(1.0 - alpha[0] * (t + 1.0) ** -alpha[1]),
+        )
+    check_positive_rank(horizon, "horizon")
+    length = step[0] * horizon ** -step[1]
+    beta = _positive_part(1.0 - alpha[0] * horizon ** -alpha[1])
+    return StepAndBeta(constant(length), constant(beta))
+
+
+def _positive_part(x: float | Array) -> float | Array:
+    return (abs(x) + x) / 2
+
+
+def _at_most(excess: Array, most: float | Array) -> Array:
+    """Return the smaller one, without a namespace: the value may be a number."""
+    return most - _positive_part(most - excess)
 
 
 def _over_norm(excess: Array, grad: Array) -> Array:

@@ -285,7 +285,7 @@ class Operator:
         own = self._take_apart(x, backend)
         if how == "bisection":
             s = isotropic.solve(self.profile, own, preconditioner, step, backend)
-            return own.rebuild(s), _status(own, None, backend)
+            return own.rebuild(s), status_of(own, None, backend)
         if how == "Euclidean projection":
             point = self._in_frame(own, phi, backend)
             moved = parts.norm(
@@ -294,7 +294,7 @@ class Operator:
                 xp=xp,
             )
             longest = xp.max(xp.max(moved, axis=-1), axis=-1, keepdims=True)
-            return point, _status(own, longest, backend, step, reach)
+            return point, status_of(own, longest, backend, step, reach)
         taken = own
         if self.frame == "norm":
             enter(f"preconditioners[{preconditioner.geometry}]", x)
@@ -302,13 +302,13 @@ class Operator:
         s = self._magnitudes(taken.magnitudes, phi, backend)
         point = taken.rebuild(s)
         if not self.is_set:
-            return point, _status(own, None, backend)
+            return point, status_of(own, None, backend)
         longest = xp.max(xp.abs(taken.magnitudes - s), axis=-1, keepdims=True)
         inside = self._inside(own, parts.slack(x, xp=xp), backend)
         point = xp.where(inside[..., None, None], x, point)
         longest = xp.where(inside[..., None], xp.zeros_like(longest), longest)
         point = restore(point, taken.finite, backend=backend)
-        return point, _status(own, longest, backend, step, reach)
+        return point, status_of(own, longest, backend, step, reach)
 
 
 class BoundedSet(Operator):
@@ -337,7 +337,7 @@ def _none(x: Array, backend: Backend) -> Array:
     return zeros(tuple(x.shape[:-2]), working(backend.xp, x), backend=backend, real=True)
 
 
-def _status(
+def status_of(
     taken: Parts,
     longest: Array | None,
     backend: Backend,

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from specdesc._typing import Array
+from specdesc.backends import Backend
+from specdesc.preconditioners import Preconditioner
 from specdesc.prox import penalties, sets
 from specdesc.prox.entrywise import check_axes
-from specdesc.prox.geometries import Frame
-from specdesc.prox.operator import Axes, BoundedSet, Operator, check_non_negative
+from specdesc.prox.geometries import Frame, How
+from specdesc.prox.operator import Axes, BoundedSet, Operator, check_non_negative, status_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class Zero(Operator):
     @property
     def _axes(self) -> Axes:
         return self.axes
+
+    def _anisotropic(
+        self, x: Array, _: Array, __: Preconditioner, ___: How, backend: Backend
+    ) -> tuple[Array, Array]:
+        """Return the point itself: no geometry is worth a factorization here."""
+        own = self._take_apart(x, backend)
+        return own.rebuild(own.magnitudes), status_of(own, None, backend)
 
 
 @dataclass(frozen=True)

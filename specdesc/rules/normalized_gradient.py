@@ -1,6 +1,7 @@
 """The subgradient method with normalized steps: what spectral steps are compared with."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from specdesc._array import working
 from specdesc._core.linalg import balance, frobenius, restore
@@ -29,6 +30,8 @@ class NormalizedGradient:
     -----
     A zero gradient is a zero step. Each matrix of a stack is normalized by its own norm.
     """
+
+    needs_previous_grad: ClassVar[bool] = False
 
     step: float | Schedule
     weight_decay: float = 0.0

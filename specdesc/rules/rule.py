@@ -20,6 +20,11 @@ PROX_TOL = 1e-2
 class Rule(Protocol):
     """A pure update rule."""
 
+    @property
+    def needs_previous_grad(self) -> bool:
+        """Whether `update` needs the gradient of the same sample at the previous point."""
+        ...
+
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
         ...
@@ -48,6 +53,13 @@ def check_rule(step: float | Schedule, weight_decay: float, /) -> None:
         raise ValueError(msg)
 
 
+def check_share(step: float | Schedule, /) -> None:
+    """Raise `ValueError` for a step beyond 1, which would leave the ball."""
+    if isinstance(step, (int, float)) and not 0.0 <= step <= 1.0:
+        msg = f"step must be a schedule or lie in [0, 1] for a constrained step, got {step!r}"
+        raise ValueError(msg)
+
+
 def initial_state(x: Array, g: Function | None, /) -> State:
     """Return the part of a state that every rule has."""
     backend = enter("rules", x)
@@ -70,11 +82,18 @@ def enter_update(x: Array, grad: Array | LinearOperator, /) -> Backend:
 
 
 def length(
-    step: float | Schedule, x: Array, grad: Array, state: State, value: Array | None, /
+    step: float | Schedule,
+    x: Array,
+    grad: Array,
+    state: State,
+    value: Array | None,
+    /,
+    name: str = "step",
 ) -> Array:
     """Return the step size at this state, of shape () or the batch shape, real.
 
-    In float32 at least, so that a count of steps stays exact next to a half precision `x`.
+    In float32 at least, so that a count of steps stays exact next to a half precision `x`. Any
+    other parameter that may be a schedule is read in the same way, under its own `name`.
     """
     backend = enter("rules", x)
     xp = backend.xp
@@ -84,7 +103,7 @@ def length(
         size = step(xp.astype(state["t"], real), value=value, grad=grad)
     if isinstance(size, (int, float)):
         return xp.asarray(size, dtype=real, device=backend.device(x))
-    check_per_matrix(backend, size, x, "step")
+    check_per_matrix(backend, size, x, name)
     return xp.astype(size, real, copy=False)
 
 
@@ -92,11 +111,17 @@ def move(
     x: Array, size: Array, direction: Array, weight_decay: float, /, *, backend: Backend
 ) -> Array:
     """Return (1 - weight_decay size) x - size direction, in the dtype of `x`."""
+    keep = (1.0 - weight_decay * size)[..., None, None]
+    return blend(x, keep, size, direction, backend=backend)
+
+
+def blend(x: Array, keep: Array, size: Array, direction: Array, /, *, backend: Backend) -> Array:
+    """Return keep x - size direction, in the dtype of `x`; `keep` broadcasts against `x`."""
     xp = backend.xp
     x, finite = replace_broken(x, backend=backend)
-    shrink = xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype)
+    kept = xp.astype(keep, x.dtype) * x
     moved = xp.astype(size[..., None, None], x.dtype) * xp.astype(direction, x.dtype, copy=False)
-    return restore(shrink * x - moved, finite, backend=backend)
+    return restore(kept - moved, finite, backend=backend)
 
 
 def move_thin(

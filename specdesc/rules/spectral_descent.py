@@ -1,6 +1,7 @@
 """Spectral descent: the polar factor of the subgradient as the step."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from specdesc._typing import Array
 from specdesc.orthogonalize import orthogonalize
@@ -29,6 +30,8 @@ class SpectralDescent:
     The exact polar factor, one SVD a step; zero singular values are dropped and a zero gradient is
     a zero step. The method and its link to Frank-Wolfe: arXiv:2605.26977 (abstract).
     """
+
+    needs_previous_grad: ClassVar[bool] = False
 
     step: float | Schedule
     weight_decay: float = 0.0

@@ -1,6 +1,7 @@
 """Truncated spectral descent: the leading singular pairs of the subgradient as the step."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from specdesc._array import check_fraction, check_positive_rank
 from specdesc._operator import LinearOperator
@@ -41,6 +42,8 @@ class TruncatedSpectralDescent:
     sharp problems and its link to Frank-Wolfe: arXiv:2605.26977 (abstract); that the step and not
     the iterate is truncated is our reading of it.
     """
+
+    needs_previous_grad: ClassVar[bool] = False
 
     rank: int
     step: float | Schedule

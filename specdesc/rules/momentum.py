@@ -1,0 +1,51 @@
+"""Running averages of gradients. `beta` is the factor on the old one, everywhere."""
+
+from specdesc._array import enter, working
+from specdesc._core.linalg import zeros
+from specdesc._typing import Array
+from specdesc.backends import Backend
+from specdesc.rules import rule
+from specdesc.rules.rule import State
+from specdesc.schedules import Schedule
+
+
+def check_beta(beta: float | Schedule, /) -> None:
+    """Raise `ValueError` for a beta outside of [0, 1)."""
+    if isinstance(beta, (int, float)) and not 0.0 <= beta < 1.0:
+        msg = f"beta must be a schedule or lie in [0, 1), got {beta!r}"
+        raise ValueError(msg)
+
+
+def initial_state(x: Array, /) -> State:
+    """Return the state of a rule with a buffer, which starts from zero."""
+    backend = enter("rules", x)
+    with backend.guard(x):
+        buffer = zeros(tuple(x.shape), x, backend=backend)
+        return {**rule.initial_state(x, None), "momentum_buffer": buffer}
+
+
+def factor(
+    beta: float | Schedule, x: Array, grad: Array, state: State, value: Array | None, /
+) -> Array:
+    """Return beta at this state, (..., 1, 1), in the dtype that sums are made in."""
+    backend = enter("rules", x, grad, names=("x", "grad"))
+    found = rule.length(beta, x, grad, state, value, name="beta")
+    return backend.xp.astype(found[..., None, None], working(backend.xp, x).dtype)
+
+
+def from_first(beta: Array, state: State, /, *, backend: Backend) -> Array:
+    """Return beta, and 0 at the first step: then an average starts from the first gradient."""
+    return backend.xp.where(state["t"] == 0, backend.xp.zeros_like(beta), beta)
+
+
+def ema(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
+    """Return beta buffer + (1 - beta) grad: summed in a working precision, rounded once."""
+    xp = backend.xp
+    total = beta * working(xp, buffer) + (1.0 - beta) * working(xp, grad)
+    return xp.astype(total, grad.dtype, copy=False)
+
+
+def heavy_ball(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
+    """Return beta buffer + grad: summed in a working precision, rounded once."""
+    xp = backend.xp
+    return xp.astype(beta * working(xp, buffer) + working(xp, grad), grad.dtype, copy=False)

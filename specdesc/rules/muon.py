@@ -1,0 +1,174 @@
+"""Muon: momentum, and the polar factor of the buffer as the step."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, Literal, get_args
+
+from specdesc._array import is_complex, working
+from specdesc._typing import Array, Namespace
+from specdesc.backends import Backend
+from specdesc.orthogonalize import METHODS, Method, orthogonalize
+from specdesc.rules import momentum, rule
+from specdesc.rules.rule import State
+from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
+from specdesc.schedules import Schedule
+
+Decay = Literal["decoupled", "independent", "l2", "cautious", "frank_wolfe"]
+Momentum = Literal["ema", "heavy_ball"]
+
+
+@dataclass(frozen=True)
+class Muon:
+    """x <- (1 - weight_decay step) x - step scale U Vᴴ, with buffer = U S Vᴴ.
+
+    Parameters
+    ----------
+    step : float or schedule
+        Step size, in the units of x: the step has spectral norm `step` times the scale.
+    beta : float or schedule
+        The factor on the old buffer, which starts from zero.
+    nesterov : bool
+        Look ahead: the factor of beta buffer + (1 - beta) grad with the new buffer (``"ema"``), of
+        beta buffer + grad (``"heavy_ball"``), in place of that of the buffer.
+    weight_decay : float
+        Strength of the decay, see `decay`.
+    decay : str
+        ``"decoupled"``: x is multiplied by 1 - step weight_decay; the scale plays no part.
+        ``"independent"``: by 1 - weight_decay, whatever the step. ``"l2"``: weight_decay x is added
+        to the gradient, before the buffer. ``"cautious"``: decoupled, on those entries alone that
+        do not grow by the step, Re(conj(u) x) >= 0 with u the entry of U Vᴴ. ``"frank_wolfe"``: the
+        constrained step x <- (1 - step) x - (step / weight_decay) scale U Vᴴ on the ball of
+        spectral norm scale / weight_decay; it is ``"decoupled"`` with step / weight_decay.
+    momentum : {"ema", "heavy_ball"}
+        buffer <- beta buffer + (1 - beta) grad, or beta buffer + grad. The factor does not tell
+        them apart: with a constant beta the steps are the same.
+    scale : str or callable
+        As in `scale_factor`.
+    layout : {"out_in", "in_out"}
+        Which axis counts outputs: the first as in torch, or the second as in JAX and Keras.
+    method : str
+        Of `orthogonalize`; what a backend does not have raises `NotImplementedError`.
+    polar_dtype : str, optional
+        Name of the dtype in which the factor is computed, such as ``"bfloat16"``. None is the dtype
+        of the gradient. Half precision is multiplied as `orthogonalize` says.
+
+    Notes
+    -----
+    The buffer has the dtype of x; sums are made in float32 at least and rounded once. There is no
+    bias correction: the factor does not see a positive multiple. Conventions as in Keller Jordan's
+    Muon and ``torch.optim.Muon``, whose defaults these are but for weight decay (theirs is 0.1) and
+    for the accuracy of the factor. Cautious decay: arXiv:2510.12402. Cost: one `orthogonalize`, to
+    working accuracy unless `method` names a published iteration.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> rule = rules.Muon(0.1, weight_decay=1.0)
+    >>> x = np.ones((2, 2))
+    >>> x, state = rule.update(x, np.diag([3.0, -2.0]), rule.init(x))
+    >>> x
+    array([[0.8, 0.9],
+           [0.9, 1. ]])
+    """
+
+    needs_previous_grad: ClassVar[bool] = False
+
+    step: float | Schedule
+    _: KW_ONLY
+    beta: float | Schedule = 0.95
+    nesterov: bool = True
+    weight_decay: float = 0.0
+    decay: Decay = "decoupled"
+    momentum: Momentum = "ema"
+    scale: Scale = "keller"
+    layout: Layout = "out_in"
+    method: Method = "auto"
+    polar_dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        rule.check_rule(self.step, self.weight_decay)
+        momentum.check_beta(self.beta)
+        check_scale(self.scale, self.layout)
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                msg = f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                raise ValueError(msg)
+        if self.polar_dtype not in (None, *_DTYPES):
+            msg = f"polar_dtype must be one of {', '.join(_DTYPES)}, got {self.polar_dtype!r}"
+            raise ValueError(msg)
+        if self.decay == "frank_wolfe":
+            rule.check_share(self.step)
+            if self.weight_decay == 0.0:
+                msg = "weight_decay must be above 0 for decay='frank_wolfe', got 0.0"
+                raise ValueError(msg)
+
+    def init(self, x: Array, /) -> State:
+        """Return the state before the first step."""
+        return momentum.initial_state(x)
+
+    def update(
+        self,
+        x: Array,
+        grad: Array,
+        state: State,
+        /,
+        *,
+        value: Array | None = None,
+        previous_grad: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return the next point and state."""
+        backend = rule.enter_update(x, grad)
+        with backend.guard(x):
+            size = rule.length(self.step, x, grad, state, value)
+            beta = momentum.factor(self.beta, x, grad, state, value)
+            pull = self._with_l2(grad, x, backend)
+            average = _AVERAGES[self.momentum]
+            buffer = average(state["momentum_buffer"], pull, beta, backend=backend)
+            ahead = average(buffer, pull, beta, backend=backend) if self.nesterov else buffer
+            direction = self._factor(ahead, backend)
+            y = self._moved(x, size, direction, backend)
+            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer})
+
+    def _with_l2(self, grad: Array, x: Array, backend: Backend) -> Array:
+        if self.decay != "l2" or self.weight_decay == 0.0:
+            return grad
+        xp = backend.xp
+        total = working(xp, grad) + self.weight_decay * working(xp, x)
+        return xp.astype(total, grad.dtype, copy=False)
+
+    def _factor(self, x: Array, backend: Backend) -> Array:
+        if self.polar_dtype is None:
+            return orthogonalize(x, method=self.method)
+        xp = backend.xp
+        wanted = getattr(xp, self.polar_dtype, None)
+        if wanted is None or is_complex(xp, wanted) != is_complex(xp, x.dtype):
+            msg = f"polar_dtype must suit {x.dtype} of {backend.name}, got {self.polar_dtype!r}"
+            raise ValueError(msg)
+        return orthogonalize(xp.astype(x, wanted, copy=False), method=self.method)
+
+    def _moved(self, x: Array, size: Array, direction: Array, backend: Backend) -> Array:
+        xp = backend.xp
+        decay = 0.0 if self.decay == "l2" else self.weight_decay
+        reach = scale_factor(self.scale, tuple(x.shape), self.layout) * size
+        share = decay * size
+        if self.decay == "frank_wolfe":
+            share, reach = size, reach / decay
+        elif self.decay == "independent":
+            share = decay * xp.ones_like(size)
+        keep = (1.0 - share)[..., None, None]
+        if self.decay == "cautious":
+            keep = xp.where(_shrinks(x, direction, xp), keep, xp.ones_like(keep))
+        return rule.blend(x, keep, reach, direction, backend=backend)
+
+
+def _shrinks(x: Array, direction: Array, xp: Namespace) -> Array:
+    """Say which entries of `x` a step against `direction` does not make larger, to first order."""
+    direction = xp.astype(direction, x.dtype, copy=False)
+    if not is_complex(xp, x.dtype):
+        return x * direction >= 0
+    return xp.real(xp.conj(direction) * x) >= 0
+
+
+_AVERAGES = {"ema": momentum.ema, "heavy_ball": momentum.heavy_ball}
+_CHOICES = {"decay": get_args(Decay), "momentum": get_args(Momentum), "method": METHODS}
+_DTYPES = ("bfloat16", "float16", "float32", "float64", "complex64", "complex128")

@@ -1,0 +1,84 @@
+"""The proximal spectral method: momentum, a preconditioner, and a prox in its geometry."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from specdesc._typing import Array
+from specdesc.preconditioners import Preconditioner
+from specdesc.prox import Operator
+from specdesc.proximal import proximal_step
+from specdesc.rules import momentum, rule
+from specdesc.rules.rule import State
+from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
+from specdesc.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class ProximalSpectral:
+    """x <- the proximal point of g at x - step grad phi*(buffer), in the geometry of phi.
+
+    Parameters
+    ----------
+    step : float or schedule
+        Step size, of the map and of the prox. A map of reach 1 moves by 2 `step` at most, in the
+        norm of its geometry.
+    beta : float or schedule
+        The factor on the old buffer: buffer <- beta buffer + (1 - beta) grad, which starts from
+        the first gradient.
+    preconditioner : Preconditioner
+        Any of `specdesc.preconditioners`.
+    g : Operator
+        A function or a set of `specdesc.prox`; ``prox.Zero()`` for none.
+    scale : str or callable
+        What the step is multiplied with in both places, as in `scale_factor`: a layer of its own
+        radius.
+    layout : {"out_in", "in_out"}
+        Which axis counts outputs, for `scale`.
+
+    Notes
+    -----
+    The problem is to minimise E f(x, sample) + g(x), g convex or not. Every point after a start in
+    a set stays in it. The method is that of arXiv:2605.11850, reconstructed from its abstract and
+    from arXiv:2210.15531; `schedules.heavy_tailed` has steps with a proven rate (derived).
+    See `proximal_step` for the cost and for what `g` may be.
+    """
+
+    needs_previous_grad: ClassVar[bool] = False
+
+    step: float | Schedule
+    _: KW_ONLY
+    beta: float | Schedule = 0.9
+    preconditioner: Preconditioner
+    g: Operator
+    scale: Scale = "none"
+    layout: Layout = "out_in"
+
+    def __post_init__(self) -> None:
+        rule.check_rule(self.step, 0.0)
+        momentum.check_beta(self.beta)
+        check_scale(self.scale, self.layout)
+
+    def init(self, x: Array, /) -> State:
+        """Return the state before the first step."""
+        return momentum.initial_state(x)
+
+    def update(
+        self,
+        x: Array,
+        grad: Array,
+        state: State,
+        /,
+        *,
+        value: Array | None = None,
+        previous_grad: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return the next point and state."""
+        backend = rule.enter_update(x, grad)
+        with backend.guard(x):
+            size = rule.length(self.step, x, grad, state, value)
+            size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
+            beta = momentum.factor(self.beta, x, grad, state, value)
+            beta = momentum.from_first(beta, state, backend=backend)
+            buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
+            y = proximal_step(x, buffer, size, preconditioner=self.preconditioner, g=self.g)
+            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer})

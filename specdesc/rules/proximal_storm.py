@@ -1,0 +1,121 @@
+"""The proximal spectral method with a variance-reduced estimate of the gradient."""
+
+from dataclasses import KW_ONLY, dataclass
+
+from specdesc._array import check_same_shape, enter, working
+from specdesc._typing import Array
+from specdesc.backends import Backend
+from specdesc.preconditioners import Preconditioner
+from specdesc.prox import Operator
+from specdesc.proximal import proximal_step
+from specdesc.rules import momentum, rule
+from specdesc.rules.rule import State
+from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
+from specdesc.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class ProximalStorm:
+    """The proximal spectral step along buffer <- grad + beta (buffer - previous_grad).
+
+    Parameters
+    ----------
+    step : float or schedule
+        Step size, of the map and of the prox.
+    beta : float or schedule
+        The factor on the old buffer, which starts from the first gradient.
+    preconditioner : Preconditioner
+        Any of `specdesc.preconditioners`.
+    g : Operator
+        A function or a set of `specdesc.prox`; ``prox.Zero()`` for none.
+    approximate : bool
+        False: `previous_grad` is the gradient of the *same sample* at the previous point, so a
+        step costs two gradients. True: the gradient of the last step stands in for it, which is
+        another sample's, so a step costs one; the theorem behind `schedules.storm` does not hold
+        then.
+    scale : str or callable
+        What the step is multiplied with in both places, as in `scale_factor`.
+    layout : {"out_in", "in_out"}
+        Which axis counts outputs, for `scale`.
+
+    Notes
+    -----
+    At the first step the buffer is the gradient and `previous_grad` is not used, but a rule that
+    needs it refuses to run without: hand over the gradient itself.
+
+    The estimate is that of STORM (arXiv:1905.10018). The form of MARS, the average of
+    grad + (beta / (1 - beta)) (grad - previous_grad), is the same with its factor 1 (derived); its
+    approximate variant is the one here. In a proximal step with a preconditioner: arXiv:2605.11850
+    (abstract); `schedules.storm` has steps with a proven rate (derived).
+    """
+
+    step: float | Schedule
+    _: KW_ONLY
+    beta: float | Schedule = 0.9
+    preconditioner: Preconditioner
+    g: Operator
+    approximate: bool = False
+    scale: Scale = "none"
+    layout: Layout = "out_in"
+
+    def __post_init__(self) -> None:
+        rule.check_rule(self.step, 0.0)
+        momentum.check_beta(self.beta)
+        check_scale(self.scale, self.layout)
+
+    @property
+    def needs_previous_grad(self) -> bool:
+        """Whether `update` needs the gradient of the same sample at the previous point."""
+        return not self.approximate
+
+    def init(self, x: Array, /) -> State:
+        """Return the state before the first step."""
+        state = momentum.initial_state(x)
+        if self.approximate:
+            state["previous_grad"] = momentum.initial_state(x)["momentum_buffer"]
+        return state
+
+    def update(
+        self,
+        x: Array,
+        grad: Array,
+        state: State,
+        /,
+        *,
+        value: Array | None = None,
+        previous_grad: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return the next point and state; `previous_grad` only for the exact form."""
+        backend = rule.enter_update(x, grad)
+        before = self._before(grad, state, previous_grad)
+        with backend.guard(x):
+            size = rule.length(self.step, x, grad, state, value)
+            size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
+            beta = momentum.factor(self.beta, x, grad, state, value)
+            beta = momentum.from_first(beta, state, backend=backend)
+            buffer = _corrected(state["momentum_buffer"], grad, before, beta, backend)
+            y = proximal_step(x, buffer, size, preconditioner=self.preconditioner, g=self.g)
+            state = {**state, "momentum_buffer": buffer}
+            if self.approximate:
+                state["previous_grad"] = backend.xp.asarray(grad, copy=True)
+            return rule.finish(y, size, None, state)
+
+    def _before(self, grad: Array, state: State, previous_grad: Array | None) -> Array:
+        if self.approximate:
+            return state["previous_grad"]
+        if previous_grad is None:
+            msg = (
+                "previous_grad must be the gradient of the same sample at the previous point, "
+                "got None; ProximalStorm(approximate=True) does without"
+            )
+            raise ValueError(msg)
+        enter("rules", grad, previous_grad, names=("grad", "previous_grad"))
+        check_same_shape(grad, previous_grad, "grad", "previous_grad")
+        return previous_grad
+
+
+def _corrected(buffer: Array, grad: Array, before: Array, beta: Array, backend: Backend) -> Array:
+    """Return grad + beta (buffer - before): summed in a working precision, rounded once."""
+    xp = backend.xp
+    total = working(xp, grad) + beta * (working(xp, buffer) - working(xp, before))
+    return xp.astype(total, grad.dtype, copy=False)

@@ -1,0 +1,92 @@
+"""Scion: momentum, and a linear minimisation oracle of any norm as the step."""
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
+
+from specdesc._typing import Array
+from specdesc.norms import Norm, Spectral
+from specdesc.rules import momentum, rule
+from specdesc.rules.rule import State
+from specdesc.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Scion:
+    """x <- (1 - step) x + step lmo(buffer, radius), or x <- x + step lmo(buffer, radius).
+
+    Parameters
+    ----------
+    step : float or schedule
+        With a constraint the share of the way to the minimiser, at most 1; without one the step
+        has the norm step * radius.
+    beta : float or schedule
+        The factor on the old buffer: buffer <- beta buffer + (1 - beta) grad, from zero. What
+        others call the momentum of Scion is 1 - beta.
+    norm : Norm
+        Any of `specdesc.norms`.
+    radius : float
+        Radius of the ball, positive. Factors of the layer's sizes belong into it.
+    constrained : bool
+        True is the stochastic Frank-Wolfe method on the ball, which is never left from a start
+        inside; False the steepest descent of the norm.
+
+    Notes
+    -----
+    `lmo` points downhill: it is the minimiser itself. A zero buffer has the minimiser 0, to which
+    a constrained step shrinks. The update is that of arXiv:2502.07529 (foundation, by its public
+    code). Cost: one `lmo` a step; for the norms of singular values that is one SVD.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms, rules
+    >>> rule = rules.Scion(0.5, norm=norms.Max(), radius=2.0)
+    >>> x, state = rule.update(np.eye(2), np.ones((2, 2)), rule.init(np.eye(2)))
+    >>> x
+    array([[-0.5, -1. ],
+           [-1. , -0.5]])
+    """
+
+    needs_previous_grad: ClassVar[bool] = False
+
+    step: float | Schedule
+    _: KW_ONLY
+    beta: float | Schedule = 0.9
+    norm: Norm = field(default_factory=Spectral)
+    radius: float = 1.0
+    constrained: bool = True
+
+    def __post_init__(self) -> None:
+        rule.check_rule(self.step, 0.0)
+        if self.constrained:
+            rule.check_share(self.step)
+        momentum.check_beta(self.beta)
+        if not 0.0 < self.radius < float("inf"):
+            msg = f"radius must be a finite number above 0, got {self.radius!r}"
+            raise ValueError(msg)
+
+    def init(self, x: Array, /) -> State:
+        """Return the state before the first step."""
+        return momentum.initial_state(x)
+
+    def update(
+        self,
+        x: Array,
+        grad: Array,
+        state: State,
+        /,
+        *,
+        value: Array | None = None,
+        previous_grad: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return the next point and state."""
+        backend = rule.enter_update(x, grad)
+        with backend.guard(x):
+            size = rule.length(self.step, x, grad, state, value)
+            beta = momentum.factor(self.beta, x, grad, state, value)
+            buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
+            direction = self.norm.direction(buffer)
+            keep = 1.0 - size if self.constrained else backend.xp.ones_like(size)
+            reach = self.radius * size
+            y = rule.blend(x, keep[..., None, None], reach, direction, backend=backend)
+            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer})
