@@ -96,7 +96,7 @@ def stacked(rows: list[Array], /) -> Array:
     return numpy.stack(rows)
 
 
-def quantiles(rows: Sequence[Sequence[float]], shares: tuple[float, ...], /) -> Array:
+def quantiles(rows: Sequence[Any], shares: tuple[float, ...], /) -> Array:
     """Return quantiles over the first axis, one row a share; rows may be a host array."""
     return numpy.quantile(numpy.asarray(rows), shares, axis=0)
 
@@ -124,3 +124,15 @@ def spaced(first: float, last: float, count: int, /) -> Array:
 def least_squares(matrix: Array, targets: Array, /) -> Array:
     """Return the least-squares solutions of a host system, one a column of the targets."""
     return numpy.linalg.lstsq(matrix, targets)[0]
+
+
+def fitted_power(x: Array, y: Array, /) -> tuple[float, float]:
+    """Return the exponent and the factor of the power law that fits best, in logarithms."""
+    exponent, constant = numpy.polyfit(numpy.log(x), numpy.log(y), 1)
+    return float(exponent), float(numpy.exp(constant))
+
+
+def svd(matrix: Array, /) -> tuple[Array, Array, Array]:
+    """Return ``(U, S, Vh)`` of the thin SVD of a host matrix."""
+    u, s, vh = numpy.linalg.svd(matrix, full_matrices=False)
+    return u, s, vh

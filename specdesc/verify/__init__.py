@@ -3,7 +3,16 @@
 A claim is one file with a `Claim` called ``CLAIM``; it is known when it stands in the list here.
 """
 
-from specdesc.verify import counterexample, linear_convergence, noise_floor, recovery
+from specdesc.verify import (
+    counterexample,
+    effect_of_k,
+    heavy_tailed_rate,
+    linear_convergence,
+    noise_floor,
+    recovery,
+    storm_rate,
+    weight_decay_rates,
+)
 from specdesc.verify.claim import Claim, Finding, Verdict
 from specdesc.verify.job import Options, choose, listing, verify
 from specdesc.verify.trial import Trial
@@ -26,7 +35,11 @@ CLAIMS = {
     for claim in (
         linear_convergence.CLAIM,
         counterexample.CLAIM,
+        effect_of_k.CLAIM,
         recovery.CLAIM,
+        weight_decay_rates.CLAIM,
         noise_floor.CLAIM,
+        heavy_tailed_rate.CLAIM,
+        storm_rate.CLAIM,
     )
 }

@@ -37,7 +37,8 @@ def run(trial: Trial, /) -> Finding:
     beyond = trial.cell("beyond", partial(_beyond, trial))
     worst = max(cell["worst"] for cell in cells.values())
     sentence = (
-        f"On {len(trial.seeds)} seeds each, the largest quotient of error and bound is {worst:.4f}. The bounds are loose where the ratio of sharpness to "
+        f"On {len(trial.seeds)} seeds each, the largest quotient of error and bound is "
+        f"{worst:.4f}. The bounds are loose where the ratio of sharpness to "
         "Lipschitz constant is near 1/2. Where it is below 1/2 nothing is proved: from random "
         f"starts with a = 2 the same steps leave a relative error of {beyond['median']:.0e} "
         f"(median; largest {beyond['largest']:.0e}), and from chosen starts descent fails, see "

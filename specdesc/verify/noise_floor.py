@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from specdesc import _host
+from specdesc.problems import random_recovery
 from specdesc.verify import races
 from specdesc.verify.claim import Claim, Finding
 from specdesc.verify.curves import draw_band, thinned
@@ -79,9 +80,23 @@ CLAIM = Claim(
 
 def _floors(trial: Trial, seed: int) -> dict[str, Any]:
     mixes = [(share, level) for share in SHARES for level in LEVELS]
-    problem = races.stacked_noise(trial, N, RANK, mixes, measurements=MEASUREMENTS, seed=seed)
+    problem = races.joined(
+        trial,
+        [
+            random_recovery(
+                N,
+                RANK,
+                measurements=MEASUREMENTS,
+                outliers=share,
+                noise=level,
+                seed=seed,
+                backend=trial.backend.name,
+            )
+            for share, level in mixes
+        ],
+    )
     levels = _host.as_array([level for _, level in mixes])
-    size = float(trial.backend.to_host(trial.backend.xp.sum(problem.truth**2))) ** 0.5
+    size = float(races.size_of_truth(problem))
     curves: dict[str, Any] = {}
     floors: dict[str, Any] = {}
     for name in METHODS:

@@ -1,11 +1,10 @@
 """Recoveries side by side: the methods, their steps, and what they reach."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from specdesc._typing import Array
-from specdesc.problems import RobustRecovery, random_recovery
+from specdesc.problems import RobustRecovery
 from specdesc.prox import Rank
 from specdesc.rules import NormalizedGradient, Rule, SpectralDescent, TruncatedSpectralDescent
 from specdesc.schedules import Schedule
@@ -51,13 +50,20 @@ def pairs(name: str, n: int, /) -> int:
 
 def steps_of(name: str, setting: Geometric, problem: RobustRecovery, /) -> Schedule:
     """Return the steps of a method; they use the norm of the truth, the same for all methods."""
-    size = problem.backend.xp.sqrt(problem.backend.xp.sum(problem.truth**2, axis=(-2, -1)))
-    first = setting.c / pairs(name, problem.truth.shape[-1]) ** 0.5 * size
+    start = problem.start()
+    size = size_of_truth(problem)
+    first = setting.c / pairs(name, start.shape[-1]) ** 0.5 * size
 
     def schedule(t: float | Array, **_: object) -> Array:
         return first * setting.q**t
 
     return schedule
+
+
+def size_of_truth(problem: RobustRecovery, /) -> Array:
+    """Return the Frobenius norm of the truth of each matrix."""
+    xp = problem.backend.xp
+    return xp.sqrt(xp.sum(xp.asarray(problem.truth) ** 2, axis=(-2, -1)))
 
 
 def errors(
@@ -87,46 +93,16 @@ def first_below(curve: Sequence[float], goal: float = GOAL, /) -> int | None:
     return next((t for t, height in enumerate(curve) if height < goal), None)
 
 
-def tune(
-    names: Sequence[str],
-    grid: Sequence[Geometric],
-    problems: Sequence[Callable[[], RobustRecovery]],
-    race: Callable[[RobustRecovery, str, Geometric], Sequence[float]],
-    /,
-) -> dict[str, list[float]]:
-    """Return for each method the setting that is best in the mean over these problems.
-
-    Best is the earliest arrival at `GOAL`; among settings that do not arrive, the least error. The
-    problems are others than those that are reported.
-    """
-    scores: dict[str, list[float]] = {name: [0.0] * len(grid) for name in names}
-    for make in problems:
-        problem = make()
-        for name in names:
-            for i, setting in enumerate(grid):
-                scores[name][i] += _score(race(problem, name, setting))
-    best = {
-        name: grid[min(range(len(grid)), key=each.__getitem__)] for name, each in scores.items()
-    }
-    return {name: [setting.q, setting.c] for name, setting in best.items()}
-
-
-def _score(curve: Sequence[float]) -> float:
+def score(curve: Sequence[float], /) -> float:
+    """Return how late a run arrives, for a choice of steps; less is better."""
     arrival = first_below(curve)
     # A late arrival beats none; an error beyond 1 is no worse than 1.
-    return (
-        float(arrival) if arrival is not None else len(curve) * (2.0 + min(float(curve[-1]), 1.0))
-    )
+    missed = len(curve) * (2.0 + min(float(curve[-1]), 1.0))
+    return missed if arrival is None else float(arrival)
 
 
-def stacked_noise(
-    trial: Trial, n: int, rank: int, mixes: Sequence[tuple[float, float]], /, **options: Any
-) -> RobustRecovery:
-    """Return one recovery for each pair of outlier share and dense noise, all by the same A_i."""
-    each = [
-        random_recovery(n, rank, outliers=share, noise=noise, backend=trial.backend.name, **options)
-        for share, noise in mixes
-    ]
+def joined(trial: Trial, each: Sequence[RobustRecovery], /) -> RobustRecovery:
+    """Return recoveries that differ in their outliers and noise alone as one stack."""
     observed = trial.backend.xp.stack([problem.observed for problem in each])
     matrices = each[0].observation.matrices  # type: ignore[attr-defined]
     return RobustRecovery.from_measurements(matrices, observed, truth=each[0].truth)
