@@ -9,6 +9,8 @@ from specdesc.verify import (
     heavy_tailed_rate,
     linear_convergence,
     noise_floor,
+    phase_diagram,
+    polar_express_kappa,
     recovery,
     storm_rate,
     weight_decay_rates,
@@ -39,7 +41,9 @@ CLAIMS = {
         recovery.CLAIM,
         weight_decay_rates.CLAIM,
         noise_floor.CLAIM,
+        phase_diagram.CLAIM,
         heavy_tailed_rate.CLAIM,
         storm_rate.CLAIM,
+        polar_express_kappa.CLAIM,
     )
 }
