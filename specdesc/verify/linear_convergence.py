@@ -12,7 +12,7 @@ from specdesc.rules import Rule, SpectralDescent, TruncatedSpectralDescent
 from specdesc.schedules import Schedule, polyak
 from specdesc.truncate import truncated_spectral_step
 from specdesc.verify.claim import Claim, Finding
-from specdesc.verify.curves import LEAST, band, draw_band, follow, thinned
+from specdesc.verify.curves import LEAST, draw_band, follow, thinned
 from specdesc.verify.trial import Trial
 
 N = 10
@@ -191,7 +191,7 @@ def _draw(cells: dict[str, dict[str, Any]], figure: Any) -> None:
             axis.plot(cell["points"], bounds, ":", color=f"C{i}", linewidth=1)
         axis.set_xlabel("step")
         axis.legend(fontsize="small")
-    left.set_ylim(bottom=0.1 * min(min(band(c["errors"])[0]) for c in cells.values()) + LEAST)
+    left.set_ylim(bottom=1e-11)
     left.set_ylabel("relative error")
     left.set_title("nuclear distance + a |trace|; dotted: bounds")
     right.set_title("Ky Fan distance; dotted: bounds")
