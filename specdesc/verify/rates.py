@@ -134,7 +134,7 @@ def tightness(found: dict[str, Any], exponent: float, /) -> str:
 
 def lengths(trial: Trial, /) -> tuple[int, ...]:
     """Return the lengths of the runs."""
-    return trial.pick((250, 1000), (250, 500, 1000, 2000, 4000, 8000, 16000))
+    return trial.pick((250, 1000), (250, 500, 1000, 2000, 4000, 8000))
 
 
 def seeds(trial: Trial, /) -> range:
