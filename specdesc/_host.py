@@ -1,8 +1,10 @@
 """The one place where NumPy is named: host numbers, seeds and files."""
 
+import hashlib
 import os
 import random
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -53,6 +55,82 @@ def write_atomically(path: Path, write: Callable[[Path], object], /) -> None:
         finished = Path(folder) / path.name
         write(finished)
         os.replace(finished, path)
+
+
+def is_scalar(x: object, /) -> bool:
+    """Say whether `x` is a scalar of NumPy, such as its reductions return."""
+    return isinstance(x, numpy.generic)
+
+
+def memory_order(values: Array, /) -> tuple[int, ...]:
+    """Return the axes of a host array from the largest stride to the smallest."""
+    return tuple(sorted(range(values.ndim), key=lambda axis: -abs(values.strides[axis])))
+
+
+def in_order(values: Array, axes: tuple[int, ...], /) -> Array:
+    """Return a host array, contiguous, with its axes in another order."""
+    # No ascontiguousarray: that gives a 0-d array one axis.
+    return numpy.array(numpy.transpose(values, axes), order="C")
+
+
+def in_axes(values: Array, axes: tuple[int, ...], /) -> Array:
+    """Undo `in_order`, without a copy."""
+    return numpy.transpose(values, numpy.argsort(axes))
+
+
+def stack(values: list[Array], /) -> Array:
+    """Stack host arrays of one shape along a new first axis."""
+    return numpy.stack(values)
+
+
+def nan_like(values: Array, /) -> Array:
+    """Return a host array full of NaN."""
+    return numpy.full_like(values, numpy.nan)
+
+
+def text(content: str, /) -> Array:
+    """Return text as an array, which `str` gives back."""
+    return numpy.asarray(content)
+
+
+def digest(values: Array, /) -> str:
+    """Return a short name for the bits of a host array."""
+    return hashlib.blake2b(values.tobytes(), digest_size=8).hexdigest()
+
+
+def write_npz(path: Path, arrays: dict[str, Array], /) -> None:
+    """Write arrays to one file in one step: a reader sees the old file or the new one, whole.
+
+    What a killed writer leaves behind is a hidden file next to `path`, which the next one reuses.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            numpy.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before it has the name
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def read_npz(path: Path, /) -> dict[str, Array]:
+    """Read all arrays of a file; `ValueError` for one that is damaged or of another kind.
+
+    A file that would run code when read is refused.
+    """
+    with path.open("rb") as file:
+        try:
+            loaded = numpy.load(file, allow_pickle=False)
+            if not isinstance(loaded, numpy.lib.npyio.NpzFile):
+                msg = "it holds one array alone"
+                raise ValueError(msg)
+            return {name: loaded[name] for name in loaded.files}
+        # A damaged archive may also send its reader to a place before the file.
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            msg = f"{path} cannot be read as an archive of arrays: {error}"
+            raise ValueError(msg) from error
 
 
 def finite_range(values: Array, /) -> tuple[float, float]:

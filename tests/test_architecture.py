@@ -96,6 +96,7 @@ def test_import_order_of_the_floors() -> None:
         {"prox"},
         {"proximal"},
         {"rules", "testing"},
+        {"_driver"},
         {"minimize", "trees"},
         {"problems"},
         {"recover"},

@@ -1,5 +1,6 @@
 """The driver: why it stops, what it remembers, and what it leaves alone."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,10 @@ def test_options_that_do_not_fit() -> None:
         minimize(objective, x, RULE, steps=1, stop=lambda *_: np.asarray(0.0))
     with pytest.raises(ValueError, match="steps must be at least 0, got -1"):
         minimize(objective, x, RULE, steps=-1)
+    with pytest.raises(ValueError, match="checkpoint_every must be at least 1, got 0"):
+        minimize(objective, x, RULE, steps=1, checkpoint_every=0)
+    with pytest.raises(ValueError, match="history_budget must be at least 2, got 1"):
+        minimize(objective, x, RULE, steps=1, history_budget=1)
     with pytest.raises(TypeError, match="x0 must be real or complex floating"):
         minimize(objective, np.ones((2, 2), dtype=int), RULE, steps=1)
     with pytest.raises(ValueError, match="x0 must have at least 2 axes"):
@@ -154,6 +159,43 @@ def test_a_missing_bar_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.ones((3, 2))
     with pytest.raises(sd.MissingExtra, match=r"tqdm: pip install 'specdesc\[demo\]'"):
         minimize(distance(x), x, RULE, steps=1, progress=True)
+
+
+def test_the_bar_shows_the_value(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
+    target = support.gaussian(2, 6, 4)
+    values = []
+
+    def callback(t: int, x: Any, value: Any) -> None:
+        time.sleep(0.11)  # a bar is drawn ten times a second at most
+        values.append(float(value.max()))
+
+    minimize(distance(target), 0 * target, RULE, steps=4, progress=True, callback=callback)
+    shown = capsys.readouterr().err
+    assert "0/5" in shown
+    assert any(f"value {value:.4g}" in shown for value in values)
+
+
+def test_both_questions_are_one_number_where_a_look_is_a_wait(library: Library) -> None:
+    """A value that is not finite goes before a certificate that is met."""
+    if library.backend == "dask":
+        pytest.skip("a host loop would compute the graph anew at every look")
+    x0 = library.array(np.zeros((2, 6, 4)), "float32")
+
+    def run(values: list[float]) -> Any:
+        def value_and_grad(x: Any) -> Any:
+            return library.array(np.asarray(values), "float32"), x + 1.0
+
+        return minimize(
+            value_and_grad, x0, RULE, steps=2, stop=lambda x, value, *_: abs(value), tol=1.0
+        )
+
+    assert run([0.5, 2.0]).status == "steps"
+    assert run([0.5, -0.5]).status == "tol"
+    assert run([0.5, np.nan]).status == "nonfinite"
+    found = run([np.inf, 0.0])
+    assert found.status == "nonfinite"
+    assert library.numpy(found.history.step).tolist() == [0]
 
 
 def test_the_value_reaches_a_polyak_step() -> None:

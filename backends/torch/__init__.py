@@ -74,8 +74,8 @@ class TorchBackend(Backend):
         return torch.tensor(values, dtype=getattr(torch, dtype), device=device)
 
     def to_host(self, x: Array, /) -> Array:
-        """Copy `x`, without its history."""
-        return x.detach().resolve_conj().cpu().numpy().copy()
+        """Copy `x`, without its history, with its order of axes in memory."""
+        return x.detach().resolve_conj().cpu().numpy().copy(order="K")
 
     def differentiable(
         self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /
