@@ -8,8 +8,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from specdesc import minimax, plan_orthogonalization, preconditioners
-from specdesc.preconditioners import kernels
+from specdesc import backends, minimax, plan_orthogonalization, preconditioners
+from specdesc.preconditioners import inverse_root, kernels
 from tests import support
 from tests.support import Library
 
@@ -265,6 +265,76 @@ def test_matrix_forms(kappa: int) -> None:
         w, v = np.linalg.eigh(support.adjoint(d) @ d)
         root = (v * (0.4**kappa + w ** (kappa / 2)) ** (-1 / kappa)) @ support.adjoint(v)
         np.testing.assert_allclose(preconditioners.Kappa(kappa, eps=0.4)(d), d @ root, atol=1e-13)
+
+
+# --- kappa 2 and 4 without an SVD ----------------------------------------------------------------
+
+
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """NumPy as if it were one: plans are fixed, products fast, and an SVD an error."""
+    leaf = backends.load("numpy")
+    monkeypatch.setattr(type(leaf), "may_branch", lambda self, x: False)
+    monkeypatch.setattr(type(leaf), "multiplies", lambda self, x: True)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(leaf.xp.linalg, "svd", refuse)
+    return leaf
+
+
+def exactly(x: Any, kappa: int, eps: float) -> Any:
+    """Return the map in float64, through an SVD that is not patched."""
+    u, s, vh = np.linalg.svd(x.astype(np.result_type(x, np.float64)), full_matrices=False)
+    return (u * kernels.Kappa(kappa).pre(s / eps, xp=xp)[..., None, :]) @ vh
+
+
+@pytest.mark.parametrize("kappa", [2, 4])
+@pytest.mark.parametrize("dtype", support.FULL)
+def test_products_are_equal_to_an_svd_up_to_rounding(
+    kappa: int, dtype: str, accelerator: Any
+) -> None:
+    """Also for ill-conditioned matrices, where a Gram matrix loses (s_1 / eps)^kappa eps."""
+    for shape in ((24, 40), (30, 30), (40, 24)):
+        for values in (np.geomspace(1, 1e-9, 24), [1.0] * 24, [0.3, 0.3]):
+            x = support.with_spectrum(values, shape, dtype=dtype).astype(dtype)
+            for eps in (10.0, 0.5, 1e-2, 1e-4):
+                kernel = kernels.Kappa(kappa)
+                assert inverse_root.resolved(x, eps, accelerator)
+                y = inverse_root.apply(x, kernel, eps, backend=accelerator)
+                assert y.dtype == x.dtype
+                error = support.spectral_norm(y - exactly(x, kappa, eps))
+                assert error <= 20 * support.EPS[dtype] * (1 + 1 / eps)
+    assert not inverse_root.resolved(x, max(64 * support.EPS[dtype], 1e-12), accelerator)
+
+
+def test_accelerators_take_products_where_a_bound_is_known(accelerator: Any) -> None:
+    x = support.gaussian(2, *SHAPE, seed=3).astype("float32")
+    x[1, 0, 0] = np.nan
+    unit = x[0] / np.linalg.norm(x[0])
+    for kappa in (2, 4):
+        y = preconditioners.Kappa(kappa, eps=0.01, normalize=True)(x)
+        np.testing.assert_allclose(y[0], exactly(unit, kappa, 0.01), atol=1e-4)
+        assert np.isnan(y[1]).all()
+    assert (preconditioners.Sqrt(normalize=True)(0 * x[0]) == 0).all()
+    for p in (preconditioners.Kappa(3, normalize=True), preconditioners.Kappa(4)):
+        with pytest.raises(AssertionError):
+            p(x)
+
+
+def test_dask_has_the_normalized_maps_of_kappa_two_and_four() -> None:
+    library = next(way for way in support.LIBRARIES if way.name == "dask")
+    if library.missing():
+        pytest.skip("dask is not installed")
+    x = support.gaussian(*SHAPE, seed=3)
+    p = preconditioners.Kappa(4, eps=0.01, normalize=True)
+    with library.context():
+        y = p(library.array(x, "float64"))
+        np.testing.assert_allclose(library.numpy(y), p(x), atol=1e-12)
+        for other in (preconditioners.Kappa(4), preconditioners.Tanh(normalize=True)):
+            with pytest.raises(NotImplementedError, match="no SVD of stacks"):
+                other(library.array(x, "float64"))
 
 
 def test_normalization_is_a_division_by_the_frobenius_norm(library: Library) -> None:

@@ -46,6 +46,10 @@ class Kappa(Preconditioner):
     closed forms for kappa 1 and 2; for others they are power series of 56 terms, accurate to a few
     eps (derived). They lose digits like 1 / (kappa - 1) just above 1.
 
+    A spectral map costs one SVD. On accelerators, and where there is no SVD, the maps of kappa 2
+    and 4 with `normalize` are polynomial products, equal up to rounding (derived): the polar factor
+    of [X, eps I], and for kappa 4 a polynomial of one of its blocks.
+
     Examples
     --------
     >>> import numpy as np

@@ -120,6 +120,9 @@ class Polynomial(Preconditioner):
     def _way(self) -> str:
         return "polynomial" if self.geometry == "spectral" else self.geometry
 
+    def _without_svd(self, x: Array, backend: Backend) -> bool:
+        return False  # there is no kernel, and `_map` takes none either way
+
     def _map(self, x: Array, backend: Backend) -> Array:
         source = normalized(x, backend) if self.normalize else x
         if self.geometry == "spectral":
