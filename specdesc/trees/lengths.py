@@ -13,13 +13,13 @@ def lengthened(rule: Rule, factor: float, /) -> Rule:
 
     Raises
     ------
-    TypeError
+    ValueError
         If the rule is no dataclass with a field ``step``, as those of `specdesc.rules` are.
     """
     known: Any = rule  # the protocol does not say that a rule is a dataclass
     if "step" not in getattr(rule, "__dataclass_fields__", {}):
-        msg = f"{rule!r} is no dataclass with a field step, so its step cannot be changed"
-        raise TypeError(msg)
+        msg = f"{rule!r} has nothing to scale: it is no dataclass with a field step"
+        raise ValueError(msg)
     longer: Rule = replace(known, step=_times(factor, known.step))
     return longer
 

@@ -1,6 +1,5 @@
 """Routes: which parameter gets which rule, view and scale."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
 from typing import Any, cast
@@ -8,9 +7,9 @@ from typing import Any, cast
 from specdesc._typing import Array
 from specdesc.rules import Layout, Rule, Scale, scale_factor
 from specdesc.rules.rule import State
-from specdesc.schedules import Schedule
 from specdesc.trees.containers import leaves
 from specdesc.trees.groups import Group
+from specdesc.trees.lengths import lengthened
 from specdesc.trees.views import Shape, View, view_of
 
 
@@ -201,17 +200,7 @@ def _scaled(group: Group, shape: Shape, layout: Layout) -> tuple[Rule | None, fl
         return replace(rule, scale=group.scale), factor
     if "radius" in names:
         return replace(rule, radius=factor * rule.radius), factor
-    if "step" in names:
-        return replace(rule, step=_times(factor, rule.step)), factor
-    msg = f"the rule of {group.named()} has nothing to scale; give its group no scale="
-    raise ValueError(msg)
-
-
-def _times(factor: float, step: float | Schedule) -> float | Schedule:
-    if not callable(step):
-        return factor * step
-    schedule: Callable[..., Any] = step
-    return lambda t, **known: factor * schedule(t, **known)
+    return lengthened(rule, factor), factor
 
 
 def _names(groups: tuple[Group, ...]) -> tuple[str, ...]:
