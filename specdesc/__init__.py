@@ -1,6 +1,16 @@
 """Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
 
-from specdesc import backends, norms, preconditioners, problems, prox, rules, schedules, testing
+from specdesc import (
+    backends,
+    diagnostics,
+    norms,
+    preconditioners,
+    problems,
+    prox,
+    rules,
+    schedules,
+    testing,
+)
 from specdesc._extras import MissingExtra
 from specdesc._operator import LinearOperator
 from specdesc.clip import spectral_clip
@@ -30,6 +40,7 @@ __all__ = [
     "TruncatedSVD",
     "TruncatedStep",
     "backends",
+    "diagnostics",
     "initial_start",
     "minimax_polynomial",
     "minimize",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import specdesc
-from specdesc import _opaque, backends, norms, preconditioners, prox, rules, schedules
+from specdesc import _opaque, backends, diagnostics, norms, preconditioners, prox, rules, schedules
 from specdesc._core import products
 from tests import support
 
@@ -95,7 +95,7 @@ def test_import_order_of_the_floors() -> None:
         {"preconditioners"},
         {"prox"},
         {"proximal"},
-        {"rules", "testing"},
+        {"rules", "testing", "diagnostics"},
         {"_driver"},
         {"minimize"},
         {"problems"},
@@ -157,7 +157,7 @@ def test_the_mark_of_opaque_is_the_one_that_torch_sets() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [specdesc, backends, norms, preconditioners, prox, rules, schedules],
+    [specdesc, backends, diagnostics, norms, preconditioners, prox, rules, schedules],
     ids=lambda module: module.__name__,
 )
 def test_all_is_sorted_and_complete(module: object) -> None:
@@ -177,7 +177,7 @@ def test_all_is_sorted_and_complete(module: object) -> None:
 
 
 def test_every_public_thing_has_a_docstring() -> None:
-    for module in (specdesc, norms, preconditioners, prox, rules, schedules, backends):
+    for module in (specdesc, diagnostics, norms, preconditioners, prox, rules, schedules, backends):
         for name in module.__all__:
             thing = getattr(module, name)
             if isinstance(thing, type) or isfunction(thing):
