@@ -96,6 +96,32 @@ def test_the_gap_bounds_what_a_convex_function_can_still_lose() -> None:
     assert len(found.history.step) > 5
 
 
+def test_the_gap_of_the_ball_of_a_norm() -> None:
+    """That of the set, and what the constrained form of Scion stops on."""
+    x, grad = support.gaussian(*SHAPE), support.gaussian(*SHAPE, seed=1)
+    for norm, ball in (
+        (norms.Spectral(), prox.SpectralBall(3.0)),
+        (norms.KyFanDual(2), prox.KyFanBall(2, 3.0)),
+        (norms.Frobenius(), prox.FrobeniusBall(3.0)),
+    ):
+        found = diagnostics.frank_wolfe_gap(x, grad, norm, radius=3.0)
+        np.testing.assert_allclose(found, diagnostics.frank_wolfe_gap(x, grad, ball), rtol=1e-13)
+    with pytest.raises(ValueError, match=r"radius belongs to a norm, got 3\.0 for SpectralBall"):
+        diagnostics.frank_wolfe_gap(x, grad, prox.SpectralBall(1.0), radius=3.0)
+    norm, target = norms.Rows(), support.gaussian(*SHAPE, seed=2)
+    stop = diagnostics.certificate(diagnostics.frank_wolfe_gap, norm, radius=1.5)
+    found = minimize(
+        lambda x: (((x - target) ** 2).sum() / 2, x - target),
+        0 * target,
+        rules.Scion(lambda t, **_: 2.0 / (t + 2.0), beta=0.0, norm=norm, radius=1.5),
+        steps=500,
+        stop=stop,
+        tol=0.1,
+    )
+    assert found.status == "tol"
+    assert norm.value(found.x) <= 1.5 * (1 + 1e-12)
+
+
 # --- stationarity --------------------------------------------------------------------------------
 
 

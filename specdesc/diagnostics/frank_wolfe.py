@@ -7,7 +7,9 @@ from specdesc.norms import Norm
 from specdesc.prox.operator import BoundedSet
 
 
-def frank_wolfe_gap(x: Array, grad: Array, ball: BoundedSet | Norm, /) -> Array:
+def frank_wolfe_gap(
+    x: Array, grad: Array, ball: BoundedSet | Norm, /, *, radius: float | None = None
+) -> Array:
     """Return max over s in a set of Re <grad, x - s>.
 
     Parameters
@@ -17,7 +19,9 @@ def frank_wolfe_gap(x: Array, grad: Array, ball: BoundedSet | Norm, /) -> Array:
     grad : array, shape (..., m, n)
         The gradient of a smooth f there, or a subgradient of a convex one.
     ball : bounded set or norm
-        A set of `specdesc.prox`, or a norm of `specdesc.norms`, whose unit ball is meant.
+        A set of `specdesc.prox`, or a norm of `specdesc.norms`, whose ball is meant.
+    radius : float, optional
+        Of the ball of a norm, 1 if it is not given. A set has its own.
 
     Returns
     -------
@@ -27,7 +31,7 @@ def frank_wolfe_gap(x: Array, grad: Array, ball: BoundedSet | Norm, /) -> Array:
     Raises
     ------
     TypeError, ValueError, NotImplementedError
-        As in the table of bad input; one shape for both arrays.
+        As in the table of bad input; one shape for both arrays; a radius for a set, or one below 0.
 
     Notes
     -----
@@ -50,4 +54,11 @@ def frank_wolfe_gap(x: Array, grad: Array, ball: BoundedSet | Norm, /) -> Array:
     xp = backend.xp
     with backend.guard(x):
         g = working(xp, grad)
-        return inner(g, working(xp, x) - ball.lmo(g), backend=backend)
+        if isinstance(ball, BoundedSet):
+            if radius is not None:
+                msg = f"radius belongs to a norm, got {radius!r} for {ball!r}"
+                raise ValueError(msg)
+            vertex = ball.lmo(g)
+        else:
+            vertex = ball.lmo(g, 1.0 if radius is None else radius)
+        return inner(g, working(xp, x) - vertex, backend=backend)
