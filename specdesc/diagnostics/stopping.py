@@ -24,8 +24,8 @@ def certificate(
     ----------
     measure : callable
         Of ``(x, grad, *arguments)``, such as `frank_wolfe_gap` and `stationarity`, or of one array.
-    *arguments, **options
-        What it takes beside the arrays.
+    *arguments
+        What it takes beside the arrays, by position.
     of : {"both", "x", "grad"}
         Which arrays it takes: the point alone for ``prox_set.violation``, the gradient alone for
         ``norm.dual`` or ``norm.value``.
@@ -33,6 +33,8 @@ def certificate(
         The entry of the rule's state that takes the place of the gradient, such as
         ``"momentum_buffer"``: the gradient of one sample is too noisy to stop on. At the first
         point, where no step has filled it, the gradient itself is used.
+    **options
+        What it takes beside the arrays, by name.
 
     Returns
     -------
