@@ -30,7 +30,7 @@ test-wheel: .venv/test
 doctest: .venv/test
 	$(BIN)/python -m pytest --doctest-modules specdesc
 	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md docs/proximal.md \
-	  docs/driver.md
+	  docs/driver.md docs/diagnostics.md
 
 lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .

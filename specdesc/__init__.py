@@ -2,6 +2,7 @@
 
 from specdesc import (
     backends,
+    diagnostics,
     norms,
     preconditioners,
     problems,
@@ -40,6 +41,7 @@ __all__ = [
     "TruncatedSVD",
     "TruncatedStep",
     "backends",
+    "diagnostics",
     "initial_start",
     "minimax_polynomial",
     "minimize",

@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 
 import specdesc
-from specdesc import _opaque, backends, norms, preconditioners, prox, rules, schedules, trees
+from specdesc import (
+    _opaque,
+    backends,
+    diagnostics,
+    norms,
+    preconditioners,
+    prox,
+    rules,
+    schedules,
+    trees,
+)
 from specdesc._core import products
 from tests import support
 
@@ -21,6 +31,18 @@ ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "specdesc").rglob("*.py"))
 LEAVES = sorted(path for path in (ROOT / "backends").iterdir() if (path / "__init__.py").exists())
 LIBRARIES = {"numpy", "torch", "jax", "cupy", "dask", "scipy", "array_api_strict"}
+#: The modules that a user is shown.
+MODULES = [
+    specdesc,
+    backends,
+    diagnostics,
+    norms,
+    preconditioners,
+    prox,
+    rules,
+    schedules,
+    trees,
+]
 #: What users of a library expect of an optimizer: above everything, imported by nothing.
 FACADES = {ROOT / "backends/torch/optimizer.py", ROOT / "backends/jax/transformation.py"}
 #: Reads and writes of files, seeds and host blocks: the one door to NumPy.
@@ -90,7 +112,8 @@ def test_import_order_of_the_floors() -> None:
         {"_agnostic", "minimax"},
         {"_array"},
         {"_core"},
-        {"_plan"},
+        {"_plan", "_judge"},
+        {"_sweep"},
         {"_adapt", "_climb"},
         {"_factor", "_warm"},
         {"norms", "orthogonalize", "polar", "plan", "truncate", "schedules"},
@@ -98,7 +121,7 @@ def test_import_order_of_the_floors() -> None:
         {"preconditioners"},
         {"prox"},
         {"proximal"},
-        {"rules", "testing"},
+        {"rules", "testing", "diagnostics"},
         {"_driver"},
         {"minimize", "trees"},
         {"problems"},
@@ -162,7 +185,7 @@ def test_the_mark_of_opaque_is_the_one_that_torch_sets() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [specdesc, backends, norms, preconditioners, prox, rules, schedules, trees],
+    MODULES,
     ids=lambda module: module.__name__,
 )
 def test_all_is_sorted_and_complete(module: object) -> None:
@@ -182,7 +205,7 @@ def test_all_is_sorted_and_complete(module: object) -> None:
 
 
 def test_every_public_thing_has_a_docstring() -> None:
-    for module in (specdesc, norms, preconditioners, prox, rules, schedules, trees, backends):
+    for module in MODULES:
         for name in module.__all__:
             thing = getattr(module, name)
             if isinstance(thing, type) or isfunction(thing):

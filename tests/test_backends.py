@@ -108,6 +108,7 @@ RULE = specdesc.rules.NormalizedGradient(0.1)
 
 #: Public functions that the table of operations has not, as they are no maps of arrays.
 BEYOND_THE_TABLE: dict[str, Callable[[Any], Any]] = {
+    "diagnostics.tail_index": specdesc.diagnostics.tail_index,
     "minimize": lambda x: specdesc.minimize(lambda y: (y, y), x, RULE, steps=1),
     "problems.estimate_rank": lambda x: specdesc.problems.estimate_rank(
         specdesc.problems.RobustRecovery.from_entries(x[0, ...])

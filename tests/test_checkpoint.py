@@ -43,7 +43,7 @@ def bits(library: Library, x: Any) -> bytes:
         pytest.param(way, dtype, id=f"{way.name}-{dtype}")
         for way in support.LIBRARIES
         if way.backend != "dask" and way.missing() is None
-        for dtype in (*way.dtypes, "int32")
+        for dtype in (("bfloat16", "complex64") if way.compiles else (*way.dtypes, "int32"))
     ],
 )
 def test_an_array_comes_back(way: Library, dtype: str) -> None:

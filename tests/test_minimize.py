@@ -98,6 +98,27 @@ def test_the_last_good_point_is_kept(bad: float) -> None:
     assert not np.isfinite(found.history.value[-1])
 
 
+def test_a_point_without_a_value_has_no_certificate() -> None:
+    """A `stop` of the host is not asked about it: an SVD of NaN would raise."""
+    values = iter([3.0, 2.0, np.nan])
+
+    def stop(x: Any, value: Any, grad: Any, state: Any) -> Any:
+        assert np.isfinite(value)
+        return 2.0 * value
+
+    found = minimize(
+        lambda x: (np.asarray(next(values)), np.ones_like(x)),
+        np.zeros((2, 2)),
+        RULE,
+        steps=5,
+        stop=stop,
+        tol=0.1,
+    )
+    assert found.status == "nonfinite"
+    np.testing.assert_array_equal(found.history.certificate, [6.0, 4.0, np.nan])
+    np.testing.assert_array_equal(found.history.step, [0, 1, 2])
+
+
 def test_a_start_that_is_not_finite_is_said() -> None:
     x0 = np.full((2, 2), np.nan)
     found = minimize(distance(np.zeros((2, 2))), x0, RULE, steps=5)

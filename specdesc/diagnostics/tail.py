@@ -1,0 +1,145 @@
+"""How heavy the tail of the gradient noise is."""
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+from specdesc._array import enter, working
+from specdesc._core.linalg import balance, frobenius, per_batch, restore
+from specdesc._typing import Array
+
+
+class TailIndex(NamedTuple):
+    """An estimate of a tail index: numbers of the host.
+
+    Attributes
+    ----------
+    alpha : float
+        The estimate; inf without any noise, NaN where there is too little of it.
+    low, high : float
+        The confidence interval.
+    used : int
+        How many of the largest samples it comes from.
+    threshold : float
+        The sample above which they lie.
+    moment : float
+        p, the largest moment up to 2 that the noise has with that confidence: min(2, low).
+    """
+
+    alpha: float
+    low: float
+    high: float
+    used: int
+    threshold: float
+    moment: float
+
+
+def tail_index(noise: Array, /, *, count: int | None = None, confidence: float = 0.95) -> TailIndex:
+    """Estimate alpha with P(||noise|| > t) ~ t^-alpha from independent samples, after Hill.
+
+    Parameters
+    ----------
+    noise : array, shape (samples, ...)
+        The first axis counts samples, the others belong to one: the gradient of a sample minus the
+        mean gradient at the same point. Their Euclidean norm is what counts.
+    count : int, optional
+        k, how many of the largest samples to use, below the number of samples that are not 0. None
+        is the root of that number.
+    confidence : float
+        Of the interval, in (0, 1).
+
+    Returns
+    -------
+    TailIndex
+        ``(alpha, low, high, used, threshold, moment)``.
+
+    Raises
+    ------
+    ValueError
+        `count` or `confidence` out of range, fewer than two samples.
+    TypeError, NotImplementedError
+        As in the table of bad input.
+
+    Notes
+    -----
+    Assumed: the samples are independent, of one distribution, and its tail varies regularly:
+    P(||noise|| > t) is t^-alpha times a function that varies slowly. With the order statistics
+    N_1 >= N_2 >= ..., alpha = k / sum over i <= k of log(N_i / N_(k+1)) (textbook: Hill 1975). For
+    an exact power law k times the truth over the estimate has a Gamma(k) distribution, from which
+    the interval follows; its quantiles by the formula of Wilson and Hilferty, within 0.7 % for
+    k >= 10.
+
+    A tail that is a power law only far out gives a bias that falls with the threshold, as the width
+    of the interval falls with k. k = sqrt(samples) is below the optimal order for Student's t with
+    less than 4 degrees of freedom, so that the interval stays honest. Of 200 intervals of 95 % from
+    2000 samples, 94 % hold the truth for 3 degrees of freedom and 95 % for 1.6, and 93 % for Pareto
+    tails; from 400 samples of t_3 it is 88 % (measured).
+
+    The norm of a large matrix of independent entries comes near its power law much later: of 2000
+    samples of 48 entries of t_3 the estimate is 3.75 and 71 % of the intervals hold the 3; of t_1.6
+    it is 92 % (measured). There single entries, or products with a fixed direction, are better
+    samples. A Gaussian has no such tail: its estimate grows with the samples, 7 to 9 here.
+
+    A moment E ||noise||^p is finite for p < alpha, not at alpha: `moment` takes the lower end of
+    the interval for its margin. Zeros carry no tail and are left out.
+
+    Cost: one sort on the host.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import diagnostics
+    >>> noise = np.random.default_rng(0).standard_t(1.6, size=4000)
+    >>> found = diagnostics.tail_index(noise)
+    >>> found.used, bool(found.low < 1.6 < found.high), found.moment == found.low
+    (63, True, True)
+    """
+    sizes = _sizes(noise)
+    if len(sizes) < 2:
+        msg = f"noise must have at least 2 samples along its first axis, got {len(sizes)}"
+        raise ValueError(msg)
+    if not 0.0 < confidence < 1.0:
+        msg = f"confidence must lie in (0, 1), got {confidence!r}"
+        raise ValueError(msg)
+    nan, inf = math.nan, math.inf
+    if any(size != size for size in sizes):
+        return TailIndex(nan, nan, nan, 0, nan, nan)
+    largest = sorted((size for size in sizes if size > 0.0), reverse=True)
+    if not largest:
+        return TailIndex(inf, inf, inf, 0, 0.0, 2.0)
+    k = math.isqrt(len(largest)) if count is None else count
+    if count is not None and not 1 <= count < len(largest):
+        msg = f"count must be from 1 to {len(largest) - 1} for these samples, got {count!r}"
+        raise ValueError(msg)
+    if k >= len(largest):
+        return TailIndex(nan, nan, nan, 0, nan, nan)
+    threshold = largest[k]
+    excess = math.fsum(math.log(size / threshold) for size in largest[:k])
+    if excess == 0.0:
+        return TailIndex(inf, inf, inf, k, threshold, 2.0)
+    alpha = k / excess
+    low, high = (
+        alpha * _gamma_quantile(k, (1.0 + side * confidence) / 2.0) / k for side in (-1, 1)
+    )
+    return TailIndex(alpha, low, high, k, threshold, min(2.0, low))
+
+
+def _sizes(noise: Array) -> list[float]:
+    """Return the Euclidean norm of every sample, NaN for one that is not finite."""
+    backend = enter("diagnostics.tail_index", noise, names=("noise",), ndim=1)
+    xp = backend.xp
+    with backend.guard(noise):
+        width = math.prod(noise.shape[1:])
+        rows = xp.reshape(working(xp, noise), (noise.shape[0], 1, width))
+        balanced = balance(rows, backend=backend)
+        norms = per_batch(frobenius(balanced.matrix, xp=xp) * balanced.scale)
+        norms = restore(norms, per_batch(balanced.finite), backend=backend)
+        listed: list[float] = backend.to_host(norms).tolist()
+        return listed
+
+
+def _gamma_quantile(shape: int, probability: float) -> float:
+    """Return a quantile of the Gamma distribution of unit scale (Wilson and Hilferty 1931)."""
+    spread = 1.0 / (9.0 * shape)
+    root = 1.0 - spread + NormalDist().inv_cdf(probability) * math.sqrt(spread)
+    return float(shape * max(0.0, root) ** 3)
