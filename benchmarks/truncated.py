@@ -43,6 +43,8 @@ TOLERANCES = (0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
 REPEATS = 10
 #: No peer gets longer than this for one decomposition.
 PATIENCE = 8.0
+#: What takes longer than this is run once: nothing warms up that long.
+LONG = 1.5
 
 
 def spectrum(name, n):
@@ -74,17 +76,21 @@ def clock(function):
     return time.perf_counter() - start, result
 
 
-def best_times(functions, repeats=REPEATS):
+def best_times(functions, repeats=REPEATS, known=()):
     """Time the functions in turn, twice: they share what else the machine does.
+
+    `known` are times that were taken already, and do where they are long.
 
     Each one comes after a run of its own that is not timed, as the thread pools of NumPy, SciPy
     and torch keep the cores for some milliseconds after their last work.
     """
-    times = {name: [] for name in functions}
+    long = {name: seconds for name, seconds in dict(known).items() if seconds > LONG}
+    short = {name: function for name, function in functions.items() if name not in long}
+    times = {name: [] for name in short}
     for _ in range(2):
-        for name, function in functions.items():
+        for name, function in short.items():
             times[name] += [clock(function)[0] for _ in range(repeats + 1)][1:]
-    return {name: min(values) for name, values in times.items()}
+    return {**long, **{name: min(values) for name, values in times.items()}}
 
 
 def cheapest(settings, run, x, truth, gap):
@@ -100,7 +106,7 @@ def cheapest(settings, run, x, truth, gap):
         error = missed(x, found, truth)
         if error <= gap:
             reached.append((seconds, setting, error))
-            if len(reached) == 2:
+            if len(reached) == 2 or seconds > LONG:
                 break
         if seconds > PATIENCE:
             break
@@ -162,21 +168,19 @@ def own_products(x, k, tol, start=None):
 def compare(label, x, k, gap, peers, target, start=None, repeats=REPEATS):
     """Return one row: ours and the peers on one matrix."""
     truth = np.linalg.svd(x.astype(np.float64), compute_uv=False)[:k].sum()
-    return against(label, x, k, gap, peers, target, truth, start, repeats)
-
-
-def against(label, x, k, gap, peers, target, truth, start=None, repeats=REPEATS):
     run = {"specdesc": lambda: sd.truncated_svd(x, k, tol=gap, start=start)}
-    error = missed(x, run["specdesc"](), truth)
-    settings = {}
+    seconds, found = clock(run["specdesc"])
+    error, settings, known = missed(x, found, truth), {}, {"specdesc": seconds}
     for name, (make, choices) in peers.items():
         call = make(x, k)
         found = cheapest(choices, call, x, truth, gap)
         settings[name] = None if found is None else {"setting": found[1], "gap": found[2]}
         if found is not None:
             run[name] = lambda call=call, setting=found[1]: call(setting)
+            known[name] = found[0]
     run["products"], count = own_products(x, k, gap, start)
-    times = best_times(run, repeats)
+    known["products"], _ = clock(run["products"])
+    times = best_times(run, repeats, known)
     rivals = {name: times[name] for name in peers if name in times}
     fastest = min(rivals, key=rivals.get, default=None)
     return {

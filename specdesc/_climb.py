@@ -71,7 +71,7 @@ def climb(source: Source, task: Task, start: Array | None, /, *, backend: Backen
     pending = list(range(source.shape[0] if len(source.shape) == 3 else 1))
     parts, small = list[Part](), is_small(source)
     if start is not None:
-        block = subspace.refresh(start, task.seed, backend=backend)
+        block = subspace.refresh(start, task.seed, task.step, backend=backend)
         if small:
             served, pending = sweep(source, block, 0, task, pending, backend=backend)
         else:

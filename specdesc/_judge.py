@@ -43,6 +43,7 @@ class Task(NamedTuple):
     columns: int  # of the block that is returned; the rank where no call follows
     tol: float  # 0 for working accuracy
     seed: int
+    step: int | Array  # of the fresh columns
 
 
 class Part(NamedTuple):

@@ -88,6 +88,7 @@ def truncated_svd(
     tol: float | None = ...,
     start: Array | None = ...,
     seed: int = ...,
+    step: int | Array = ...,
     full_output: Literal[False] = ...,
 ) -> tuple[Array, Array, Array]: ...
 @overload
@@ -99,6 +100,7 @@ def truncated_svd(
     tol: float | None = ...,
     start: Array | None = ...,
     seed: int = ...,
+    step: int | Array = ...,
     full_output: Literal[True],
 ) -> TruncatedSVD: ...
 def truncated_svd(
@@ -109,6 +111,7 @@ def truncated_svd(
     tol: float | None = None,
     start: Array | None = None,
     seed: int = 0,
+    step: int | Array = 0,
     full_output: bool = False,
 ) -> tuple[Array, Array, Array] | TruncatedSVD:
     """Return the `rank` leading singular triplets of a matrix.
@@ -128,6 +131,9 @@ def truncated_svd(
         The block of an earlier call for a matrix that has moved little, or of `initial_start`.
     seed : int
         Of the random columns. The same seed gives the same result on one backend.
+    step : int or integer array of no axes
+        Which draw of fresh columns joins a `start`: count the calls of a sequence, so that a
+        direction that one draw has no part of is found by a later one. May be traced.
     full_output : bool
         Return a `TruncatedSVD`.
 
@@ -146,9 +152,10 @@ def truncated_svd(
     With a `tol` and where code may look at values (NumPy, torch on a CPU): one pass of subspace
     iteration from `start` or from random columns; the block Krylov space that its products begin;
     the dense SVD. Each is entered only if the one before has met `tol` neither by its certificate
-    nor by four times its estimate, and starts from what that one has. Two columns of a warm block
-    are drawn anew, and a block that the energy outside of it proves useless is dropped for random
-    columns. Elsewhere (JAX, GPUs, traced arrays) the plan is fixed: one pass from a `start`, two
+    nor by four times its estimate, and starts from what that one has. With sides up to 256 a block
+    of rank + 10 columns takes 5 passes, or one from a `start`, then 3 more and 3 more, in place of
+    the Krylov space. Two columns of a warm block are drawn anew for each `step`, and a block that
+    the energy outside of it proves useless is dropped for random columns. Elsewhere (JAX, GPUs, traced arrays) the plan is fixed: one pass from a `start`, two
     from random columns, whatever `tol` is; ``estimate`` says how far they came.
 
     ``gap`` is a true bound, rounding included. It has a floor set by the energy of the singular
@@ -175,7 +182,7 @@ def truncated_svd(
     >>> s
     array([3., 2.])
     """
-    full = _truncated_svd("truncated_svd", x, rank, tol, start, seed, full_output)
+    full = _truncated_svd("truncated_svd", x, rank, tol, start, seed, step, full_output)
     return full if full_output else (full.U, full.S, full.Vh)
 
 
@@ -188,6 +195,7 @@ def truncated_spectral_step(
     tol: float | None = ...,
     start: Array | None = ...,
     seed: int = ...,
+    step: int | Array = ...,
     full_output: Literal[False] = ...,
 ) -> Array: ...
 @overload
@@ -199,6 +207,7 @@ def truncated_spectral_step(
     tol: float | None = ...,
     start: Array | None = ...,
     seed: int = ...,
+    step: int | Array = ...,
     full_output: Literal[True],
 ) -> TruncatedStep: ...
 def truncated_spectral_step(
@@ -209,6 +218,7 @@ def truncated_spectral_step(
     tol: float | None = None,
     start: Array | None = None,
     seed: int = 0,
+    step: int | Array = 0,
     full_output: bool = False,
 ) -> Array | TruncatedStep:
     """Return U_k V_kᴴ of the k leading singular triplets of x.
@@ -220,7 +230,7 @@ def truncated_spectral_step(
 
     Parameters
     ----------
-    x, rank, tol, start, seed, full_output : as there
+    x, rank, tol, start, seed, step, full_output : as there
         See `truncated_svd`.
 
     Returns
@@ -250,15 +260,15 @@ def truncated_spectral_step(
            [0., 1., 0.],
            [0., 0., 0.]])
     """
-    full = _truncated_svd("truncated_spectral_step", x, rank, tol, start, seed, full_output)
+    full = _truncated_svd("truncated_spectral_step", x, rank, tol, start, seed, step, full_output)
     backend = _enter("truncated_spectral_step", x)
     xp = backend.xp
     kept = kept_pairs(full, backend=backend)
-    step = xp.matmul(full.U * xp.astype(kept, full.U.dtype)[..., None, :], full.Vh)
+    product = xp.matmul(full.U * xp.astype(kept, full.U.dtype)[..., None, :], full.Vh)
     if not full_output:
-        return step
+        return product
     counts = xp.sum(xp.astype(kept, xp.int32), axis=-1, dtype=xp.int32)
-    return TruncatedStep(step, full.value, full.gap, full.estimate, full.start, counts)
+    return TruncatedStep(product, full.value, full.gap, full.estimate, full.start, counts)
 
 
 def kept_pairs(found: TruncatedSVD, /, *, backend: Backend) -> Array:
@@ -332,6 +342,7 @@ def _truncated_svd(
     tol: float | None,
     start: Array | None,
     seed: int,
+    step: int | Array,
     carry: bool,
 ) -> TruncatedSVD:
     """Return the full output; without `carry` its `start` is whatever was at hand."""
@@ -339,7 +350,7 @@ def _truncated_svd(
     check_rank(rank, x)
     check_fraction(tol, "tol")
     shape = tuple(x.shape)
-    task = Task(rank, subspace.width(rank, shape) if carry else rank, tol or 0.0, seed)
+    task = Task(rank, subspace.width(rank, shape) if carry else rank, tol or 0.0, seed, step)
     if isinstance(x, LinearOperator):
         if tol is None:
             msg = "tol must be given for a LinearOperator: None is a dense SVD"
@@ -436,7 +447,7 @@ def _fixed(
         block = subspace.random_block(shape, columns, seed, like, backend=backend)
         found = subspace.iterate(products, block, rank, COLD_PASSES, backend=backend)
     else:
-        block = subspace.refresh(start, seed, backend=backend)
+        block = subspace.refresh(start, seed, task.step, backend=backend)
         found = subspace.iterate(products, block, rank, WARM_PASSES, backend=backend)
     u, s, v = found.triplets
     leading = s[..., :rank]

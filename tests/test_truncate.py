@@ -15,6 +15,7 @@ from specdesc import (
 )
 from specdesc._core import krylov, linalg, subspace
 from specdesc._host import gaussian
+from specdesc.rules import TruncatedSpectralDescent
 from tests import support
 from tests.support import EPS, Library, adjoint, assert_ratio, ky_fan, spectral_norm
 
@@ -331,6 +332,65 @@ def test_a_looser_tolerance_costs_less() -> None:
         spent.append(sum(widths))
     assert spent == sorted(spent)
     assert spent[0] < spent[-1]
+
+
+def unlucky(dtype: str) -> tuple[Any, Any]:
+    """Return a matrix and a start: neither it nor its fresh columns have the leading direction."""
+    n, width = SHAPE[1], RANK + 10
+    v = support.orthonormal(n, n, seed=1)
+    fresh = subspace.fresh_columns(n, 0, 0, v, backend=backends.load("numpy"))
+    seen, _ = np.linalg.qr(np.concatenate([v[:, : width - 2], fresh], axis=1))
+    hidden = v[:, -1] - seen @ (seen.T @ v[:, -1])
+    basis, _ = np.linalg.qr(np.concatenate([hidden[:, None], seen, v[:, width:-1]], axis=1))
+    s = np.where(np.arange(n) == 0, 3.0, np.where(np.arange(n) <= width - 2, 1.0, 0.1))
+    x = (support.orthonormal(SHAPE[0], n, seed=2) * s) @ basis.T
+    return x.astype(dtype), np.ascontiguousarray(v[:, :width]).astype(dtype)
+
+
+def test_a_direction_that_one_draw_misses_is_found_by_another(library: Library) -> None:
+    """R50: fresh columns are a function of seed and step, which may be a number or an array."""
+    if dense_only(library):
+        pytest.skip("dask has no truncated SVD")
+    host, begin = unlucky("float32")
+    x, start = library.array(host), library.array(begin)
+    counter = library.xp.asarray(1, dtype=library.xp.int32, device=library.device)
+    found = []
+    for step in (0, 1, counter):
+        full = truncated_svd(x, RANK, tol=0.5, start=start, step=step, full_output=True)
+        found.append(float(library.numpy(full.value)))
+        assert ky_fan(host, RANK) - found[-1] <= float(library.numpy(full.gap))
+    assert found[0] < 0.8 * ky_fan(host, RANK)
+    assert min(found[1:]) > 0.99 * ky_fan(host, RANK)
+    assert found[1] == pytest.approx(found[2], rel=1e-5)
+
+
+def test_a_rule_counts_the_draws() -> None:
+    """The same gradient again and again: what the first step has missed, the second finds."""
+    host, begin = unlucky("float64")
+    rule = TruncatedSpectralDescent(RANK, 1.0, tol=0.5)
+    state = {**rule.init(host), "start": begin}
+    x, values = np.zeros_like(host), []
+    for _ in range(2):
+        moved, state = rule.update(x, host, state)
+        values.append(float(((x - moved) * host).sum()))
+        x = moved
+    assert values[0] < 0.8 * ky_fan(host, RANK)
+    assert values[1] > 0.99 * ky_fan(host, RANK)
+
+
+def test_draws_of_fresh_columns_are_normalized_and_independent() -> None:
+    leaf, like = backends.load("numpy"), np.ones(1)
+    draws = np.stack(
+        [subspace.fresh_columns(400, 3, step, like, backend=leaf) for step in (0, 1, 2, 5, 4096)]
+    )
+    np.testing.assert_allclose((draws**2).sum(1), 1, atol=0.2)
+    inner = np.einsum("inp,jnq->ijpq", draws, draws)
+    apart = ~np.eye(5, dtype=bool)
+    assert np.abs(inner[apart]).max() < 5 / 400**0.5
+    again = subspace.fresh_columns(400, 3, subspace.DRAWS + 2, like, backend=leaf)
+    np.testing.assert_array_equal(again, draws[2])
+    other = subspace.fresh_columns(400, 4, 0, like, backend=leaf)
+    assert np.abs(draws[0].T @ other).max() < 5 / 400**0.5
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 0.0])
