@@ -31,11 +31,11 @@ def qr(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
     whether they held. A backend says up to which size its reflections are the faster of the two.
     """
     if _reflects(x, backend):
-        return _by_householder(x, backend)
-    q, r, held = _by_cholesky(x, None, backend)
+        return by_reflections(x, backend=backend)
+    q, r, held = by_cholesky(x, backend=backend)
     if bool(backend.xp.all(held)):
         return q, r
-    q, r = choose(held, (q, r), _by_householder(x, backend), xp=backend.xp)
+    q, r = choose(held, (q, r), by_reflections(x, backend=backend), xp=backend.xp)
     return q, r
 
 
@@ -45,11 +45,11 @@ def against(y: Array, basis: Array, /, *, backend: Backend) -> Array:
     `basis` has orthonormal columns. Where less is left than `y` has columns, the rest is any.
     """
     if _reflects(y, backend):
-        return _by_reflections(y, basis, backend)
-    q, _, held = _by_cholesky(y, basis, backend)
+        return _reflected(y, basis, backend)
+    q, _, held = by_cholesky(y, basis, backend=backend)
     if bool(backend.xp.all(held)):
         return q
-    (q,) = choose(held, (q,), (_by_reflections(y, basis, backend),), xp=backend.xp)
+    (q,) = choose(held, (q,), (_reflected(y, basis, backend),), xp=backend.xp)
     return q
 
 
@@ -57,7 +57,7 @@ def _reflects(x: Array, backend: Backend) -> bool:
     return not backend.may_branch(x) or math.prod(x.shape[-2:]) <= backend.reflections
 
 
-def _by_reflections(y: Array, basis: Array, backend: Backend) -> Array:
+def _reflected(y: Array, basis: Array, backend: Backend) -> Array:
     # Three rounds: a deficient block gets columns that know nothing of the basis, the second round
     # takes the basis out of them, and the third what rounding has put back. Most blocks need no
     # third one, which is seen where code may look.
@@ -66,16 +66,19 @@ def _by_reflections(y: Array, basis: Array, backend: Backend) -> Array:
         part = xp.matmul(adjoint(basis, xp=xp), y)
         if number == 2 and backend.may_branch(y) and bool(xp.all(xp.abs(part) <= small)):
             break
-        y, _ = _by_householder(y - xp.matmul(basis, part), backend)
+        y, _ = by_reflections(y - xp.matmul(basis, part), backend=backend)
     return y
 
 
-def _by_householder(x: Array, backend: Backend) -> tuple[Array, Array]:
+def by_reflections(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
+    """Return what `qr` does, by the library's own."""
     q, r = backend.xp.linalg.qr(x, mode="reduced")
     return q, r
 
 
-def _by_cholesky(x: Array, basis: Array | None, backend: Backend) -> tuple[Array, Array, Array]:
+def by_cholesky(
+    x: Array, basis: Array | None = None, /, *, backend: Backend
+) -> tuple[Array, Array, Array]:
     """Factorize by Cholesky of the Gram matrix, and say for which matrices it held.
 
     Before each look at the Gram matrix, what a `basis` has of the block is taken out.
