@@ -9,6 +9,7 @@ from specdesc._core import krylov
 from specdesc._core.krylov import Half
 from specdesc._core.linalg import adjoint
 from specdesc._core.orthonormal import qr
+from specdesc._core.subspace import FRESH
 from specdesc._judge import (
     Part,
     Source,
@@ -73,7 +74,7 @@ def sweep(
         before = krylov.ky_fan(had, task.rank, backend=backend)
         grown = xp.sum(found.s, axis=-1) - before
         grown = xp.maximum(grown, xp.zeros_like(grown))
-        ratio = _ratio(squares, last, grown, passes + 1, task.rank, backend)
+        ratio = _ratio(squares, last, grown, passes, task.rank, backend)
         estimate = at_least(grown * ratio / (1 - ratio), found, others, source, task, backend)
         done = flags(good_enough(estimate, found, source, task, backend), backend)
         chosen = [i for i, flag in enumerate(done) if flag]
@@ -118,18 +119,18 @@ def _ratio(
     """Return the ratio of one growth of the value to the next, each within half a pass.
 
     Errors shrink by the ratio of the first value outside of the block to the last one wanted; the
-    smallest one of the block stands for the former. Where the ratio of the growths at two looks is
+    smallest one of the block stands for the former, of columns that were multiplied more than once:
+    the fresh ones of a warm block were not. Where the ratio of the growths at two looks is
     less, that counts, with twice the time: growths fall faster at first.
     """
     xp = backend.xp
     positive = squares[..., -rank] > 0
     wanted = xp.where(positive, squares[..., -rank], xp.ones_like(squares[..., -rank]))
-    ratio = xp.astype(
-        xp.where(positive, squares[..., 0] / wanted, xp.zeros_like(wanted)), grown.dtype
-    )
+    outside = squares[..., 0 if passes else FRESH]
+    ratio = xp.astype(xp.where(positive, outside / wanted, xp.zeros_like(wanted)), grown.dtype)
     if last is not None:
         moving = last > 0
         fallen = grown / xp.where(moving, last, xp.ones_like(last))
-        fallen = xp.where(moving, fallen, xp.ones_like(fallen)) ** (0.25 / passes)
+        fallen = xp.where(moving, fallen, xp.ones_like(fallen)) ** (0.25 / (passes + 1))
         ratio = xp.minimum(ratio, fallen)
     return xp.clip(ratio, min=LEAST_RATIO, max=0.999)
