@@ -3,21 +3,30 @@
 One ladder for all: a block (that of an earlier call, or random columns) and one pass of subspace
 iteration; the block Krylov space that its products are the beginning of; the dense SVD. What one
 rung has computed, the next one starts from. A warm block that has proved useless is dropped for
-random columns.
+random columns. Stacks of small matrices are swept instead: see `_sweep`.
 """
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from specdesc._array import eps
 from specdesc._core import krylov, subspace
-from specdesc._core.krylov import Half, Leading, Products, Ritz, Space
-from specdesc._core.linalg import widest
+from specdesc._core.krylov import Half, Space
+from specdesc._judge import (
+    Part,
+    Served,
+    Source,
+    Task,
+    at_least,
+    certified,
+    flags,
+    good_enough,
+    merge,
+    missing,
+    pick,
+    take,
+)
+from specdesc._sweep import COLD, is_small, sweep
 from specdesc._typing import Array
 from specdesc.backends import Backend
-
-#: An estimate is accepted when this many times it is within the tolerance.
-SAFETY = 4.0
 
 #: Ratio of two growths that is taken for granted, and that of the first ones, which fall faster
 #: than those that follow. Above the third, growths are compared over two steps as well. With these
@@ -36,45 +45,6 @@ SPARE = 2
 BLOCKS = 8
 
 
-class Served(NamedTuple):
-    """What a rung returns for its matrices, each array with their axis first if they are many."""
-
-    u: Array  # (..., m, k)
-    s: Array  # (..., k)
-    block: Array  # (..., n, b): the k right vectors and more, for the next call
-    gap: Array
-    estimate: Array
-
-
-class Source(NamedTuple):
-    """The matrices that triplets are wanted of: one, or a stack (B, m, n)."""
-
-    shape: tuple[int, ...]
-    like: Array  # an array of their dtype and device
-    products: Products
-    energy: Array | None  # ||X||_F² in the widest dtype, None where nobody knows
-    #: Members to the source of those alone, and to their dense decompositions; None where X is
-    #: known by its products alone.
-    take: Callable[[Sequence[int]], "Source"] | None
-    dense: Callable[[Sequence[int]], Served] | None
-
-
-class Task(NamedTuple):
-    """What is wanted of the matrices of a source."""
-
-    rank: int
-    columns: int  # of the block for the next call
-    tol: float
-    seed: int
-
-
-class Part(NamedTuple):
-    """Results for some members of a stack."""
-
-    members: list[int]
-    served: Served
-
-
 class Growing(NamedTuple):
     """Members that no rung has served yet, and how far they are."""
 
@@ -87,30 +57,41 @@ class Growing(NamedTuple):
         """Leave out the positions that are not chosen."""
         if len(chosen) == len(self.members):
             return self
-        members = [self.members[i] for i in chosen]
-        space = Space(*_pick(self.space, chosen, backend))
+        count = len(self.members)
         return Growing(
-            members, _take(self.source, chosen), space, _pick(self.values, chosen, backend)
+            [self.members[i] for i in chosen],
+            take(self.source, chosen),
+            Space(*pick(self.space, chosen, count, backend)),
+            pick(self.values, chosen, count, backend),
         )
 
 
 def climb(source: Source, task: Task, start: Array | None, /, *, backend: Backend) -> Served:
     """Return triplets, certificates and estimates, by the first rung that is good enough."""
     pending = list(range(source.shape[0] if len(source.shape) == 3 else 1))
-    parts = list[Part]()
+    parts, small = list[Part](), is_small(source)
     if start is not None:
-        block = subspace.refresh(start, task.seed, backend=backend)
-        served, pending = _from_block(source, block, True, task, pending, backend)
+        block = subspace.refresh(start, task.seed, task.step, backend=backend)
+        if small:
+            served, pending = sweep(source, block, 0, task, pending, backend=backend)
+        else:
+            served, pending = _from_block(source, block, True, task, pending, backend)
         parts += served
-    if pending:
-        rest = _take(source, pending)
+    elif small:
+        columns = subspace.width(task.rank, source.shape)
+        block = subspace.random_block(
+            source.shape, columns, task.seed, source.like, backend=backend
+        )
+        parts, pending = sweep(source, block, COLD, task, pending, backend=backend)
+    if pending and not small:
+        rest = take(source, pending)
         columns = min(task.rank + SPARE, *rest.shape[-2:])
         block = subspace.random_block(rest.shape, columns, task.seed, rest.like, backend=backend)
         served, pending = _from_block(rest, block, False, task, pending, backend)
         parts += served
     if pending and source.dense is not None:
         parts.append(Part(pending, source.dense(pending)))
-    return _merge(parts, backend)
+    return merge(parts, backend)
 
 
 def _from_block(
@@ -140,29 +121,30 @@ def _iterate(
     m, n = source.shape[-2:]
     columns = block.shape[-1]
     # What a projection from the left leaves has rank n and m - columns at most.
-    estimate = _at_least(guess, found, min(n, m - columns), source, task, backend)
-    done = _flags(_good_enough(estimate, found, source, task, backend))
+    estimate = at_least(guess, found, min(n, m - columns), source, task, backend)
+    done = flags(good_enough(estimate, found, source, task, backend), backend)
     room = n - columns
     if room == 0 and source.dense is None:
         done = [True] * len(members)
     parts, growing = list[Part](), Growing(members, source, space, [before, value])
     if any(done):
         chosen = [i for i, flag in enumerate(done) if flag]
-        some, ready, final = growing.only(chosen, backend), half, estimate
-        if some is not growing:
-            ready, (final,) = (
-                Half(*_pick(half, chosen, backend)),
-                _pick([estimate], chosen, backend),
-            )
-        triplets = krylov.half_leading(ready, backend=backend)
-        captured = xp.sum(widest(triplets.s, backend=backend) ** 2, axis=-1)
-        served = _certified(triplets, captured, final, some.source, task, backend)
+        some, ready = (
+            growing.only(chosen, backend),
+            Half(*pick(half, chosen, len(members), backend)),
+        )
+        final, inside = pick([estimate, found.captured], chosen, len(members), backend)
+        triplets = krylov.half_leading(ready, task.columns, backend=backend)
+        served = certified(triplets, inside, final, some.source.energy, task, backend)
         parts.append(Part(some.members, served))
     going = [i for i, flag in enumerate(done) if not flag]
     if not going:
         return parts, None
     if len(going) < len(members):
-        growing, half = growing.only(going, backend), Half(*_pick(half, going, backend))
+        growing, half = (
+            growing.only(going, backend),
+            Half(*pick(half, going, len(members), backend)),
+        )
     y = xp.matmul(half.z, half.r)[..., -min(columns, room) :]
     space = krylov.extend(growing.source.products, growing.space, y, backend=backend)
     return parts, growing._replace(space=space)
@@ -184,8 +166,8 @@ def _step(
     columns = space.v.shape[-1]
     room, others = n - columns, min(m, n - columns)
     guess = _extrapolate(values, backend)
-    estimate = _at_least(guess, found, others, source, task, backend)
-    done = _flags(_good_enough(estimate, found, source, task, backend))
+    estimate = at_least(guess, found, others, source, task, backend)
+    done = flags(good_enough(estimate, found, source, task, backend), backend)
     # As many columns as the short side has: the dense rung, where there is one, costs no more.
     budget = min(m, n) * (1 if source.dense else 4)
     spent = (len(values) - 1) * width > budget
@@ -194,17 +176,15 @@ def _step(
         done = [True] * len(members)
     useless = [False] * len(members)
     if warm and len(values) == 3:
-        missing = _missing(found, others, source, backend) > task.tol * values[-1]
-        useless = _flags(missing)
+        outside = missing(found, others, source, backend)
+        useless = flags(outside > task.tol * values[-1], backend)
     parts = list[Part]()
     if any(done):
         chosen = [i for i, flag in enumerate(done) if flag]
         some = growing.only(chosen, backend)
-        final, inside = estimate, found.captured
-        if some is not growing:
-            final, inside = _pick([final, inside], chosen, backend)
+        final, inside = pick([estimate, found.captured], chosen, len(members), backend)
         triplets = krylov.leading(some.space, task.columns, backend=backend)
-        served = _certified(triplets, inside, final, some.source, task, backend)
+        served = certified(triplets, inside, final, some.source.energy, task, backend)
         parts.append(Part(some.members, served))
     left = [i for i, flag in enumerate(done) if not flag]
     given_up = [members[i] for i in left if full or useless[i]]
@@ -241,93 +221,3 @@ def _extrapolate(values: list[Array], backend: Backend) -> Array:
     ratio = xp.maximum(subspace.growth_ratio(before, last, value, xp=xp), previous)
     longer = subspace.extrapolate(values[-5], before, value, LEAST_RATIO, xp=xp)
     return xp.where(ratio > SLOW_RATIO, xp.maximum(guess, longer), guess)
-
-
-def _at_least(
-    guess: Array, found: Ritz, others: int, source: Source, task: Task, backend: Backend
-) -> Array:
-    """Return an estimate that is not below what is missed for certain, rounding added."""
-    xp = backend.xp
-    guess = xp.maximum(guess, _missing(found, others, source, backend))
-    if others == 0:  # nothing is outside
-        guess = xp.zeros_like(guess)
-    unit = eps(xp, source.like.dtype)
-    value = xp.sum(found.s, axis=-1)
-    return guess + found.noise + subspace.rounding(value, task.rank, unit)
-
-
-def _missing(found: Ritz, others: int, source: Source, backend: Backend) -> Array:
-    """Return a value that is missed for certain: the energy outside cannot hide below s_k.
-
-    What is outside has the rank `others` at most, so that its largest singular value is no less
-    than the root of its mean energy. It unmasks a block of directions that XᴴX maps to themselves
-    and that lead nowhere.
-    """
-    xp, s = backend.xp, found.s[..., -1]
-    if source.energy is None or others == 0:
-        return xp.zeros_like(s)
-    slack = subspace.SLACK * eps(xp, source.like.dtype) * source.energy
-    outside = source.energy - found.captured - slack
-    outside = xp.maximum(outside, xp.zeros_like(outside))
-    return xp.maximum(xp.astype(xp.sqrt(outside / others), s.dtype) - s, xp.zeros_like(s))
-
-
-def _good_enough(
-    estimate: Array, found: Ritz, source: Source, task: Task, backend: Backend
-) -> Array:
-    xp = backend.xp
-    allowed = task.tol * xp.sum(found.s, axis=-1)
-    close = SAFETY * estimate <= allowed
-    if source.energy is None:
-        return close
-    # Two simple consequences of the certificate, E / (2 s_k) and sqrt(k E); the sharp one follows.
-    unit = (subspace.SLACK + 2 * task.rank) * eps(xp, source.like.dtype)
-    outside = source.energy - found.captured
-    outside = xp.maximum(outside, xp.zeros_like(outside)) + unit * source.energy
-    proven = outside <= 2 * found.s[..., -1] * allowed
-    return close | proven | (task.rank * outside <= allowed**2)
-
-
-def _certified(
-    found: Leading, captured: Array, estimate: Array, source: Source, task: Task, backend: Backend
-) -> Served:
-    """Cut triplets to what is wanted, and say what is certain."""
-    xp = backend.xp
-    s = found.s[..., : task.rank]
-    block = subspace.complete(found.v, task.columns, task.seed, backend=backend)
-    gap = xp.full_like(s[..., 0], float("inf"))
-    if source.energy is not None:
-        unit = eps(xp, s.dtype)
-        gap = subspace.certificate(source.energy, captured, s, unit, backend=backend)
-    guess = xp.astype(estimate, s.dtype, copy=False)
-    return Served(found.u[..., : task.rank], s, block, gap, xp.minimum(guess, gap))
-
-
-def _take(source: Source, members: Sequence[int]) -> Source:
-    everything = len(source.shape) == 2 or len(members) == source.shape[0]
-    return source if everything or source.take is None else source.take(members)
-
-
-def _pick(arrays: Sequence[Array], chosen: Sequence[int], backend: Backend) -> list[Array]:
-    """Return the chosen entries of arrays along their first axis, the axis of the stack."""
-    xp, first = backend.xp, arrays[0]
-    if first.ndim == 0 or len(chosen) == first.shape[0]:
-        return list(arrays)
-    index = xp.asarray(list(chosen), device=backend.device(first))
-    return [xp.take(x, index, axis=0) for x in arrays]
-
-
-def _flags(x: Array) -> list[bool]:
-    return [bool(x)] if x.ndim == 0 else [bool(x[i]) for i in range(x.shape[0])]
-
-
-def _merge(parts: list[Part], backend: Backend) -> Served:
-    """Put the results for the members of a stack back into order."""
-    if len(parts) == 1:
-        return parts[0].served
-    xp = backend.xp
-    order = [i for part in parts for i in part.members]
-    places = sorted(range(len(order)), key=order.__getitem__)
-    index = xp.asarray(places, device=backend.device(parts[0].served.u))
-    pieces = zip(*(part.served for part in parts), strict=True)
-    return Served(*(xp.take(xp.concat(list(each), axis=0), index, axis=0) for each in pieces))

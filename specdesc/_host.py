@@ -28,6 +28,18 @@ def _gaussian(shape: tuple[int, ...], seed: int) -> Array:
     return numpy.random.default_rng(seed).standard_normal(shape)
 
 
+@opaque
+def integers(shape: tuple[int, ...], below: int, seed: int, /) -> Array:
+    """Return integers from 0 on, a function of shape, limit and seed alone."""
+    return _integers(tuple(shape), below, seed).copy()
+
+
+@lru_cache(maxsize=32)
+def _integers(shape: tuple[int, ...], below: int, seed: int) -> Array:
+    # The second seed keeps them apart from Gaussian numbers of the same seed.
+    return numpy.random.default_rng((seed, 1)).integers(below, size=shape)
+
+
 def generator(seed: int | tuple[int, ...], /) -> numpy.random.Generator:
     """Return a fresh generator: data of problems are drawn on the host, once, from a seed."""
     return numpy.random.default_rng(seed)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, overload
 
 from specdesc._array import check_fraction, check_rank, enter, eps, is_half, working
-from specdesc._climb import Served, Source, Task, climb
+from specdesc._climb import climb
 from specdesc._core import krylov, subspace
 from specdesc._core.krylov import Products
 from specdesc._core.linalg import (
@@ -18,6 +18,7 @@ from specdesc._core.linalg import (
     widest,
     zeros,
 )
+from specdesc._judge import Served, Source, Task
 from specdesc._operator import LinearOperator
 from specdesc._typing import Array
 from specdesc.backends import Backend
@@ -87,6 +88,7 @@ def truncated_svd(
     tol: float | None = ...,
     start: Array | None = ...,
     seed: int = ...,
+    step: int | Array = ...,
     full_output: Literal[False] = ...,
 ) -> tuple[Array, Array, Array]: ...
 @overload
@@ -98,6 +100,7 @@ def truncated_svd(
     tol: float | None = ...,
     start: Array | None = ...,
     seed: int = ...,
+    step: int | Array = ...,
     full_output: Literal[True],
 ) -> TruncatedSVD: ...
 def truncated_svd(
@@ -108,6 +111,7 @@ def truncated_svd(
     tol: float | None = None,
     start: Array | None = None,
     seed: int = 0,
+    step: int | Array = 0,
     full_output: bool = False,
 ) -> tuple[Array, Array, Array] | TruncatedSVD:
     """Return the `rank` leading singular triplets of a matrix.
@@ -127,6 +131,9 @@ def truncated_svd(
         The block of an earlier call for a matrix that has moved little, or of `initial_start`.
     seed : int
         Of the random columns. The same seed gives the same result on one backend.
+    step : int or integer array of no axes
+        Which draw of fresh columns joins a `start`: count the calls of a sequence, so that a
+        direction that one draw has no part of is found by a later one. May be traced.
     full_output : bool
         Return a `TruncatedSVD`.
 
@@ -145,10 +152,12 @@ def truncated_svd(
     With a `tol` and where code may look at values (NumPy, torch on a CPU): one pass of subspace
     iteration from `start` or from random columns; the block Krylov space that its products begin;
     the dense SVD. Each is entered only if the one before has met `tol` neither by its certificate
-    nor by four times its estimate, and starts from what that one has. Two columns of a warm block
-    are drawn anew, and a block that the energy outside of it proves useless is dropped for random
-    columns. Elsewhere (JAX, GPUs, traced arrays) the plan is fixed: one pass from a `start`, two
-    from random columns, whatever `tol` is; ``estimate`` says how far they came.
+    nor by four times its estimate, and starts from what that one has. With sides up to 256 a block
+    of rank + 10 columns takes 5 passes, or one from a `start`, then 3 more and 3 more, in place of
+    the Krylov space. Two columns of a warm block are drawn anew for each `step`, and a block that
+    the energy outside of it proves useless is dropped for random columns. Elsewhere (JAX, GPUs,
+    traced arrays) the plan is fixed: one pass from a `start`, two from random columns, whatever
+    `tol` is; ``estimate`` says how far they came.
 
     ``gap`` is a true bound, rounding included. It has a floor set by the energy of the singular
     values outside of the space, so on a heavy tail it stays large while ``estimate`` says how close
@@ -174,7 +183,7 @@ def truncated_svd(
     >>> s
     array([3., 2.])
     """
-    full = _truncated_svd("truncated_svd", x, rank, tol, start, seed)
+    full = _truncated_svd("truncated_svd", x, rank, tol, start, seed, step, full_output)
     return full if full_output else (full.U, full.S, full.Vh)
 
 
@@ -187,6 +196,7 @@ def truncated_spectral_step(
     tol: float | None = ...,
     start: Array | None = ...,
     seed: int = ...,
+    step: int | Array = ...,
     full_output: Literal[False] = ...,
 ) -> Array: ...
 @overload
@@ -198,6 +208,7 @@ def truncated_spectral_step(
     tol: float | None = ...,
     start: Array | None = ...,
     seed: int = ...,
+    step: int | Array = ...,
     full_output: Literal[True],
 ) -> TruncatedStep: ...
 def truncated_spectral_step(
@@ -208,6 +219,7 @@ def truncated_spectral_step(
     tol: float | None = None,
     start: Array | None = None,
     seed: int = 0,
+    step: int | Array = 0,
     full_output: bool = False,
 ) -> Array | TruncatedStep:
     """Return U_k V_kᴴ of the k leading singular triplets of x.
@@ -219,7 +231,7 @@ def truncated_spectral_step(
 
     Parameters
     ----------
-    x, rank, tol, start, seed, full_output : as there
+    x, rank, tol, start, seed, step, full_output : as there
         See `truncated_svd`.
 
     Returns
@@ -249,15 +261,15 @@ def truncated_spectral_step(
            [0., 1., 0.],
            [0., 0., 0.]])
     """
-    full = _truncated_svd("truncated_spectral_step", x, rank, tol, start, seed)
+    full = _truncated_svd("truncated_spectral_step", x, rank, tol, start, seed, step, full_output)
     backend = _enter("truncated_spectral_step", x)
     xp = backend.xp
     kept = kept_pairs(full, backend=backend)
-    step = xp.matmul(full.U * xp.astype(kept, full.U.dtype)[..., None, :], full.Vh)
+    product = xp.matmul(full.U * xp.astype(kept, full.U.dtype)[..., None, :], full.Vh)
     if not full_output:
-        return step
+        return product
     counts = xp.sum(xp.astype(kept, xp.int32), axis=-1, dtype=xp.int32)
-    return TruncatedStep(step, full.value, full.gap, full.estimate, full.start, counts)
+    return TruncatedStep(product, full.value, full.gap, full.estimate, full.start, counts)
 
 
 def kept_pairs(found: TruncatedSVD, /, *, backend: Backend) -> Array:
@@ -331,11 +343,15 @@ def _truncated_svd(
     tol: float | None,
     start: Array | None,
     seed: int,
+    step: int | Array,
+    carry: bool,
 ) -> TruncatedSVD:
+    """Return the full output; without `carry` its `start` is whatever was at hand."""
     backend = _enter(function, x)
     check_rank(rank, x)
     check_fraction(tol, "tol")
     shape = tuple(x.shape)
+    task = Task(rank, subspace.width(rank, shape) if carry else rank, tol or 0.0, seed, step)
     if isinstance(x, LinearOperator):
         if tol is None:
             msg = "tol must be given for a LinearOperator: None is a dense SVD"
@@ -343,7 +359,7 @@ def _truncated_svd(
         if start is not None:
             _check_start(x.like, shape, start, rank)
         with backend.guard(x.like):
-            return _of_operator(x, rank, tol, start, seed, backend)
+            return _of_operator(x, task, start, carry, backend)
     with backend.guard(x):
         if 0 in shape:
             return _empty(x, rank, backend)
@@ -353,9 +369,10 @@ def _truncated_svd(
         if start is not None:
             _check_start(balanced.matrix, shape, start, rank)
             block = _flat(start, backend)
-        served = _serve(matrix, rank, tol, block, seed, backend)
+        served = _serve(matrix, task, block, backend)
         served = Served(*(_unflat(y, shape[:-2], backend) for y in served))
-        return _finish(served, x, balanced.scale, balanced.finite, start, backend)
+        kept = start if carry else None
+        return _finish(served, x, balanced.scale, balanced.finite, kept, backend)
 
 
 def _enter(function: str, x: Array | LinearOperator) -> Backend:
@@ -388,20 +405,17 @@ def _unflat(y: Array, batch: tuple[int, ...], backend: Backend) -> Array:
     return y if len(batch) <= 1 else backend.xp.reshape(y, (*batch, *y.shape[1:]))
 
 
-def _serve(
-    x: Array, rank: int, tol: float | None, start: Array | None, seed: int, backend: Backend
-) -> Served:
+def _serve(x: Array, task: Task, start: Array | None, backend: Backend) -> Served:
     """Choose: dense, adaptive, or a fixed plan."""
-    if tol is None or subspace.width(rank, x.shape) > DENSE_SHARE * min(x.shape[-2:]):
-        return _dense(x, rank, backend)
+    if task.tol == 0 or subspace.width(task.rank, x.shape) > DENSE_SHARE * min(x.shape[-2:]):
+        return _dense(x, task, backend)
     if backend.may_branch(x):
-        task = Task(rank, subspace.width(rank, x.shape), tol, seed)
-        return climb(_source(x, rank, backend), task, start, backend=backend)
+        return climb(_source(x, task, backend), task, start, backend=backend)
     products = krylov.products_of(x, backend=backend)
-    return _fixed(products, x, x.shape, energy(x, backend=backend), rank, start, seed, backend)
+    return _fixed(products, x, x.shape, energy(x, backend=backend), task, start, backend)
 
 
-def _source(x: Array, rank: int, backend: Backend) -> Source:
+def _source(x: Array, task: Task, backend: Backend) -> Source:
     def only(members: Sequence[int]) -> Array:
         if x.ndim == 2 or len(members) == x.shape[0]:
             return x
@@ -413,8 +427,8 @@ def _source(x: Array, rank: int, backend: Backend) -> Source:
         like=x,
         products=krylov.products_of(x, backend=backend),
         energy=energy(x, backend=backend),
-        take=lambda members: _source(only(members), rank, backend),
-        dense=lambda members: _dense(only(members), rank, backend),
+        take=lambda members: _source(only(members), task, backend),
+        dense=lambda members: _dense(only(members), task, backend),
     )
 
 
@@ -423,19 +437,18 @@ def _fixed(
     like: Array,
     shape: tuple[int, ...],
     energy: Array | None,
-    rank: int,
+    task: Task,
     start: Array | None,
-    seed: int,
     backend: Backend,
 ) -> Served:
     """Run subspace iteration of a fixed number of passes, for code that may not look at values."""
-    xp = backend.xp
+    xp, rank, seed = backend.xp, task.rank, task.seed
     if start is None:
         columns = subspace.width(rank, shape)
         block = subspace.random_block(shape, columns, seed, like, backend=backend)
         found = subspace.iterate(products, block, rank, COLD_PASSES, backend=backend)
     else:
-        block = subspace.refresh(start, seed, backend=backend)
+        block = subspace.refresh(start, seed, task.step, backend=backend)
         found = subspace.iterate(products, block, rank, WARM_PASSES, backend=backend)
     u, s, v = found.triplets
     leading = s[..., :rank]
@@ -449,21 +462,21 @@ def _fixed(
     return Served(u[..., :rank], leading, v, gap, estimate)
 
 
-def _dense(x: Array, rank: int, backend: Backend) -> Served:
-    xp = backend.xp
+def _dense(x: Array, task: Task, backend: Backend) -> Served:
+    xp, rank = backend.xp, task.rank
     u, s, vh = thin_svd(x, xp=xp)
-    block = adjoint(vh, xp=xp)[..., : subspace.width(rank, x.shape)]
+    block = adjoint(vh, xp=xp)[..., : task.columns]
     rounding = 4 * max(x.shape[-2:]) ** 0.5 * eps(xp, x.dtype) * rank * s[..., 0]
     return Served(u[..., :rank], s[..., :rank], block, rounding, rounding)
 
 
 def _of_operator(
-    x: LinearOperator, rank: int, tol: float, start: Array | None, seed: int, backend: Backend
+    x: LinearOperator, task: Task, start: Array | None, carry: bool, backend: Backend
 ) -> TruncatedSVD:
     """Serve a matrix that is known by its products alone: no scale, no dense rung."""
     xp, shape = backend.xp, tuple(x.shape)
     if 0 in shape:
-        return _empty(zeros(shape, x.like, backend=backend), rank, backend)
+        return _empty(zeros(shape, x.like, backend=backend), task.rank, backend)
     ok = xp.asarray(True, device=backend.device(x.like))
     finite = [ok]
     products = Products(
@@ -475,15 +488,15 @@ def _of_operator(
         known = widest(known, backend=backend)
     if backend.may_branch(x.like):
         source = Source(shape, x.like, products, known, None, None)
-        task = Task(rank, subspace.width(rank, shape), tol, seed)
         served = climb(source, task, start, backend=backend)
     else:
-        served = _fixed(products, x.like, shape, known, rank, start, seed, backend)
+        served = _fixed(products, x.like, shape, known, task, start, backend)
     one = zeros((1, 1), x.like, backend=backend, real=True) + 1
     held = finite[0]
     for flag in finite[1:]:
         held = held & flag
-    return _finish(served, x.like, one, xp.reshape(held, (1, 1)), start, backend)
+    kept = start if carry else None
+    return _finish(served, x.like, one, xp.reshape(held, (1, 1)), kept, backend)
 
 
 def _watched(y: Array, expected: tuple[int, int], finite: list[Array], backend: Backend) -> Array:

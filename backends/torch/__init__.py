@@ -19,6 +19,7 @@ class TorchBackend(Backend):
     """Tensors of PyTorch."""
 
     name = "torch"
+    reflections = float("inf")  # its QR beats two Cholesky factorizations at every size
     xp = array_api_compat.torch
     capabilities = Capabilities.read(__name__)
     kernels = MappingProxyType(

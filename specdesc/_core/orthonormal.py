@@ -1,5 +1,7 @@
 """Orthonormal bases of tall blocks: Q and R with Q R = X, and blocks orthogonal to a basis."""
 
+import math
+
 from specdesc._array import eps
 from specdesc._core.linalg import (
     adjoint,
@@ -23,17 +25,17 @@ ROUNDS = 3
 def qr(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
     """Return ``(q, r)`` with orthonormal columns in q, completed where x is deficient.
 
-    Householder reflections are orthonormal for a zero or a rank-one block, but they are hundreds of
-    small calls into LAPACK, each of which may wait for a thread. Where code may look at values,
-    rounds of Cholesky come first: two products of whole blocks each, and a look at whether they
-    held.
+    Householder reflections are orthonormal for a zero or a rank-one block, but in some libraries
+    they are hundreds of small calls, each of which may wait for a thread. There, and where code may
+    look at values, rounds of Cholesky come first: two products of whole blocks each, and a look at
+    whether they held. A backend says up to which size its reflections are the faster of the two.
     """
-    if not backend.may_branch(x):
-        return _by_householder(x, backend)
-    q, r, held = _by_cholesky(x, None, backend)
+    if _reflects(x, backend):
+        return by_reflections(x, backend=backend)
+    q, r, held = by_cholesky(x, backend=backend)
     if bool(backend.xp.all(held)):
         return q, r
-    q, r = choose(held, (q, r), _by_householder(x, backend), xp=backend.xp)
+    q, r = choose(held, (q, r), by_reflections(x, backend=backend), xp=backend.xp)
     return q, r
 
 
@@ -42,29 +44,41 @@ def against(y: Array, basis: Array, /, *, backend: Backend) -> Array:
 
     `basis` has orthonormal columns. Where less is left than `y` has columns, the rest is any.
     """
-    if backend.may_branch(y):
-        q, _, held = _by_cholesky(y, basis, backend)
-        if bool(backend.xp.all(held)):
-            return q
-        (q,) = choose(held, (q,), (_by_reflections(y, basis, backend),), xp=backend.xp)
+    if _reflects(y, backend):
+        return _reflected(y, basis, backend)
+    q, _, held = by_cholesky(y, basis, backend=backend)
+    if bool(backend.xp.all(held)):
         return q
-    return _by_reflections(y, basis, backend)
+    (q,) = choose(held, (q,), (_reflected(y, basis, backend),), xp=backend.xp)
+    return q
 
 
-def _by_reflections(y: Array, basis: Array, backend: Backend) -> Array:
+def _reflects(x: Array, backend: Backend) -> bool:
+    return not backend.may_branch(x) or math.prod(x.shape[-2:]) <= backend.reflections
+
+
+def _reflected(y: Array, basis: Array, backend: Backend) -> Array:
     # Three rounds: a deficient block gets columns that know nothing of the basis, the second round
-    # takes the basis out of them, and the third what rounding has put back.
-    for _ in range(3):
-        y, _ = _by_householder(_without(y, basis, backend), backend)
+    # takes the basis out of them, and the third what rounding has put back. Most blocks need no
+    # third one, which is seen where code may look.
+    xp, small = backend.xp, 4 * eps(backend.xp, y.dtype)
+    for number in range(3):
+        part = xp.matmul(adjoint(basis, xp=xp), y)
+        if number == 2 and backend.may_branch(y) and bool(xp.all(xp.abs(part) <= small)):
+            break
+        y, _ = by_reflections(y - xp.matmul(basis, part), backend=backend)
     return y
 
 
-def _by_householder(x: Array, backend: Backend) -> tuple[Array, Array]:
+def by_reflections(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
+    """Return what `qr` does, by the library's own."""
     q, r = backend.xp.linalg.qr(x, mode="reduced")
     return q, r
 
 
-def _by_cholesky(x: Array, basis: Array | None, backend: Backend) -> tuple[Array, Array, Array]:
+def by_cholesky(
+    x: Array, basis: Array | None = None, /, *, backend: Backend
+) -> tuple[Array, Array, Array]:
     """Factorize by Cholesky of the Gram matrix, and say for which matrices it held.
 
     Before each look at the Gram matrix, what a `basis` has of the block is taken out.

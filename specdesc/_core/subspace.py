@@ -1,5 +1,6 @@
 """Random blocks, subspace iteration, and what by-products prove about the leading triplets."""
 
+import math
 from typing import NamedTuple
 
 from specdesc import _host
@@ -15,6 +16,10 @@ OVERSAMPLING = 10
 
 #: Columns of a warm block that are drawn anew, so that a direction orthogonal to it can be found.
 FRESH = 2
+
+#: Draws of fresh columns before they come again: a prime, so that any two of them are independent,
+#: and so small that products of two numbers below fit into int32.
+DRAWS = 32749
 
 #: What rounding may take from the energy of a matrix, in eps: the products in its dtype lose some,
 #: and the directions of a Krylov space are chosen by numbers that are rounded once more.
@@ -120,16 +125,37 @@ def random_block(
     return backend.xp.broadcast_to(block, (*shape[:-2], *block.shape))
 
 
-def refresh(start: Array, seed: int, /, *, backend: Backend) -> Array:
-    """Replace the weakest columns of a warm block by random ones, and a broken block whole."""
+def refresh(start: Array, seed: int, step: int | Array, /, *, backend: Backend) -> Array:
+    """Replace the weakest columns of a warm block by fresh ones, and a broken block whole."""
     xp = backend.xp
     kept = start.shape[-1] - FRESH
     cold = _device_block(tuple(start.shape[-2:]), seed, start, backend)
     cold = xp.broadcast_to(cold, start.shape)
+    fresh = fresh_columns(start.shape[-2], seed, step, start, backend=backend)
+    fresh = xp.broadcast_to(fresh, (*start.shape[:-1], FRESH))
     # A block that a NaN has reached would hand it on to every later step.
     ok = all_finite(start, xp=xp)
-    warm = xp.concat([start[..., :kept], cold[..., kept:]], axis=-1)
+    warm = xp.concat([start[..., :kept], fresh[..., max(0, -kept) :]], axis=-1)
     return xp.where(ok, warm, cold)
+
+
+def fresh_columns(
+    rows: int, seed: int, step: int | Array, like: Array, /, *, backend: Backend
+) -> Array:
+    """Return `FRESH` columns of mean square 1 / rows, of another draw for each step.
+
+    Each entry is a cosine that turns by an angle of its own from step to step. Angles and phases
+    are drawn on the host, so that the step may be traced: any two steps see independent entries,
+    and integers keep the angles exact after any number of steps.
+    """
+    xp = backend.xp
+    speed, phase = (
+        xp.asarray(values, dtype=xp.int32, device=backend.device(like))
+        for values in _host.integers((2, rows, FRESH), DRAWS, seed)
+    )
+    turned = (speed * (step % DRAWS) + phase) % DRAWS
+    angle = xp.astype(turned, real_dtype(xp, like.dtype)) * (2 * math.pi / DRAWS)
+    return xp.astype(xp.cos(angle) * (2 / max(1, rows)) ** 0.5, like.dtype)
 
 
 def complete(v: Array, columns: int, seed: int, /, *, backend: Backend) -> Array:

@@ -76,7 +76,12 @@ class TruncatedSpectralDescent:
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value)
             found = truncated_svd(
-                grad, self.rank, tol=self.tol, start=state["start"], full_output=True
+                grad,
+                self.rank,
+                tol=self.tol,
+                start=state["start"],
+                step=state["t"],
+                full_output=True,
             )
             kept = kept_pairs(found, backend=backend)
             left = found.U * xp.astype(kept, found.U.dtype)[..., None, :]
