@@ -28,7 +28,15 @@ Schedule = Callable[..., "float | Array"]
 
 
 class StepAndBeta(NamedTuple):
-    """Two schedules that belong together: of the step size, and of the factor on the old buffer."""
+    """Two schedules that belong together.
+
+    Attributes
+    ----------
+    step : Schedule
+        Of the step size.
+    beta : Schedule
+        Of the factor on the old buffer.
+    """
 
     step: Schedule
     beta: Schedule
@@ -90,7 +98,7 @@ def linear_rate(radius: float, alignment: float, rank: int, /) -> Schedule:
     Returns
     -------
     Schedule
-        a R / k q**t with a = min(alpha, sqrt(k / 2)) and q = sqrt(1 - a² / k).
+        The steps a R / k q**t with a = min(alpha, sqrt(k / 2)) and q = sqrt(1 - a² / k).
 
     Notes
     -----
@@ -134,8 +142,8 @@ def heavy_tailed(
     Returns
     -------
     StepAndBeta
-        step K^(-(2p - 1) / (3p - 2)) and beta = 1 - alpha K^(-p / (3p - 2)), constant; with t + 1
-        in the place of K where there is no horizon.
+        Constants: step K^(-(2p - 1) / (3p - 2)) for the step and 1 - alpha K^(-p / (3p - 2)) for
+        beta; with t + 1 in the place of K where there is no horizon.
 
     Notes
     -----
@@ -172,8 +180,8 @@ def storm(horizon: int | None = None, *, step: float = 1.0, alpha: float = 1.0) 
     Returns
     -------
     StepAndBeta
-        step K^(-2/3) and beta = 1 - alpha K^(-2/3), constant; with t + 1 in the place of K where
-        there is no horizon.
+        Constants: step K^(-2/3) for the step and 1 - alpha K^(-2/3) for beta; with t + 1 in the
+        place of K where there is no horizon.
 
     Notes
     -----

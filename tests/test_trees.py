@@ -119,7 +119,7 @@ def test_one_path_for_two_arrays_is_a_value_error() -> None:
         trees.leaves({"a": {"b": x}, "a.b": x})
 
 
-@pytest.mark.parametrize("other", ["x", 1.0, object(), {1, 2}], ids=str)
+@pytest.mark.parametrize("other", ["x", 1.0, object(), {1, 2}], ids=lambda x: type(x).__name__)
 def test_what_is_no_tree_is_a_type_error_with_its_path(other: object) -> None:
     with pytest.raises(TypeError, match=r"a\.0 is neither an array nor a container"):
         trees.leaves({"a": [other]})

@@ -70,8 +70,9 @@ class Backend(Protocol):
     capabilities: Capabilities
     #: Kernels that replace agnostic ones of the same name and contract.
     kernels: Mapping[str, Callable[..., Array]] = MappingProxyType({})
-    #: Where code may look at values, tall blocks of at most so many numbers a matrix are
-    #: orthonormalized by reflections, larger ones by Cholesky factors: measured.
+    #: Up to so many numbers a tall block is orthonormalized by reflections where code may look.
+    #:
+    #: Larger ones are by Cholesky factors. Measured.
     reflections: float = 4096.0
 
     def owns(self, kind: type, /) -> bool:
