@@ -24,7 +24,7 @@ from specdesc._judge import (
     pick,
     take,
 )
-from specdesc._sweep import COLD, is_small, sweep
+from specdesc._sweep import COLD, SPREAD, is_small, sweep
 from specdesc._typing import Array
 from specdesc.backends import Backend
 
@@ -78,7 +78,7 @@ def climb(source: Source, task: Task, start: Array | None, /, *, backend: Backen
             served, pending = _from_block(source, block, True, task, pending, backend)
         parts += served
     elif small:
-        columns = subspace.width(task.rank, source.shape)
+        columns = min(task.rank + SPREAD, *source.shape[-2:])
         block = subspace.random_block(
             source.shape, columns, task.seed, source.like, backend=backend
         )

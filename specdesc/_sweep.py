@@ -28,13 +28,16 @@ from specdesc.backends import Backend
 SIDE = 256
 
 #: Passes before a block of random columns is looked at, and between two looks.
-COLD, AGAIN = 4, 2
+COLD, AGAIN = 5, 3
+
+#: Columns of a random block beyond the wanted rank: more cost more than the passes that they save.
+SPREAD = 6
 
 #: Passes between two orthonormalizations: more lose the small ones of unequal singular values.
-TOGETHER = 2
+TOGETHER = 3
 
 #: After so many looks the dense SVD costs no more than what further ones might.
-LOOKS = 3
+LOOKS = 4
 
 #: The value is taken to grow by this share of its last growth at least.
 LEAST_RATIO = 0.25

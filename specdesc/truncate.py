@@ -153,11 +153,11 @@ def truncated_svd(
     iteration from `start` or from random columns; the block Krylov space that its products begin;
     the dense SVD. Each is entered only if the one before has met `tol` neither by its certificate
     nor by four times its estimate, and starts from what that one has. With sides up to 256 a block
-    of rank + 10 columns takes 5 passes, or one from a `start`, then 3 more and 3 more, in place of
-    the Krylov space. Two columns of a warm block are drawn anew for each `step`, and a block that
-    the energy outside of it proves useless is dropped for random columns. Elsewhere (JAX, GPUs,
-    traced arrays) the plan is fixed: one pass from a `start`, two from random columns, whatever
-    `tol` is; ``estimate`` says how far they came.
+    of rank + 6 random columns takes 6 passes, or a `start` one, then three times 4 more, in place
+    of the Krylov space. Two columns of a warm block are drawn anew for each `step`, and a block
+    that the energy outside of it proves useless is dropped for random columns. Elsewhere (JAX,
+    GPUs, traced arrays) the plan is fixed: one pass from a `start`, two from random columns,
+    whatever `tol` is; ``estimate`` says how far they came.
 
     ``gap`` is a true bound, rounding included. It has a floor set by the energy of the singular
     values outside of the space, so on a heavy tail it stays large while ``estimate`` says how close
