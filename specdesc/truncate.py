@@ -131,9 +131,10 @@ def truncated_svd(
         The block of an earlier call for a matrix that has moved little, or of `initial_start`.
     seed : int
         Of the random columns. The same seed gives the same result on one backend.
-    step : int or integer array of no axes
+    step : int or array
         Which draw of fresh columns joins a `start`: count the calls of a sequence, so that a
-        direction that one draw has no part of is found by a later one. May be traced.
+        direction that one draw has no part of is found by a later one. An array has no axes, is of
+        integers and may be traced.
     full_output : bool
         Return a `TruncatedSVD`.
 

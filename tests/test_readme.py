@@ -21,7 +21,7 @@ SHELL = [line for language, body in BLOCKS if language == "sh" for line in body.
 
 def test_there_is_no_other_kind_of_block():
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
-    assert len(PYTHON) == 2
+    assert len(PYTHON) == 3
     assert len(re.findall(r"^```", TEXT, re.MULTILINE)) == 2 * len(BLOCKS)
 
 
