@@ -25,6 +25,14 @@ def elementwise(function: Callable[[Array], Array], s: Array, /, *, backend: Bac
     return backend.xp.reshape(backend.xp.concat(pieces, axis=0), s.shape)
 
 
+def magnitudes(
+    function: Callable[[Array], Array], s: Array, step: Array, /, *, backend: Backend
+) -> Array:
+    """Apply a function of single numbers and of their step, which is 0-d or of shape (..., 1)."""
+    # Steps per matrix belong to their rows; one step fits every piece.
+    return function(s) if step.ndim else elementwise(function, s, backend=backend)
+
+
 def rows(function: Callable[[Array], Array], s: Array, /, *, backend: Backend) -> Array:
     """Apply a function of the last axis to many rows."""
     size, length = math.prod(s.shape), s.shape[-1]

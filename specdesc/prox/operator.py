@@ -11,7 +11,7 @@ from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.preconditioners.kernels import Quadratic
-from specdesc.prox import blocks, geometries, isotropic, real
+from specdesc.prox import geometries, isotropic, real
 from specdesc.prox.geometries import Frame
 from specdesc.prox.profile import Bounded, Penalty, Phi, SetProfile
 
@@ -248,13 +248,7 @@ class Operator:
             return self.profile.prox(s, phi, backend=backend)
         moves = phi.step > 0
         phi = phi._replace(step=xp.where(moves, phi.step, xp.ones_like(phi.step)))
-
-        def prox(part: Array) -> Array:
-            return self.profile.prox(part, phi, backend=backend)
-
-        # Steps per matrix belong to their rows; one step fits every piece.
-        piecewise = self.profile.separable and phi.step.ndim == 0
-        moved = blocks.elementwise(prox, s, backend=backend) if piecewise else prox(s)
+        moved = self.profile.prox(s, phi, backend=backend)
         if self.is_set or (backend.may_branch(s) and bool(xp.all(moves))):
             return moved
         return xp.where(moves, moved, s)
