@@ -131,6 +131,9 @@ class Operator:
             size = step_of(step, matrix, backend)
             if 0 in matrix.shape:
                 return zeros(y.shape, y, backend=backend)
+            direct = self._direct(matrix, backend)
+            if direct is not None:
+                return direct
             taken = self._take_apart(matrix, backend)
             point = self._in_frame(taken, Phi(Quadratic(), 1.0, size), backend)
             return backend.xp.reshape(point, y.shape)
@@ -202,9 +205,18 @@ class Operator:
                 point = zeros(y.shape, y, backend=backend)
                 status = backend.xp.astype(_none(matrix, backend), backend.xp.int32)
             else:
+                geometry = preconditioner.geometry
+                alike = not geometries.needs_kernel(self, geometry)
+                direct = self._direct(matrix, backend) if alike else None
+                if direct is not None and not full_output:
+                    return direct
                 point, status = self._anisotropic(matrix, size, preconditioner, how, backend)
-                point = backend.xp.reshape(point, y.shape)
+                point = backend.xp.reshape(point if direct is None else direct, y.shape)
             return AnisotropicProx(point, status) if full_output else point
+
+    def _direct(self, y: Array, backend: Backend) -> Array | None:
+        """Return the projection of matrices by a way that needs no magnitudes, None for none."""
+        return None
 
     # --- from matrices to magnitudes -------------------------------------------------------------
 
