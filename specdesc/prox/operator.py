@@ -271,8 +271,9 @@ class Operator:
         if not self.is_set:
             return point
         inside = self._inside(taken, parts.slack(taken.matrix, xp=backend.xp), backend)
-        kept = backend.xp.where(inside[..., None, None], taken.matrix, point)
-        return restore(kept, taken.finite, backend=backend)
+        if not backend.may_branch(inside) or bool(backend.xp.any(inside)):
+            point = backend.xp.where(inside[..., None, None], taken.matrix, point)
+        return restore(point, taken.finite, backend=backend)
 
     # --- other geometries ------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class Sum:
         xp, shift = backend.xp, _shift(self.weight, phi, backend.xp)
 
         def shrink(part: Array) -> Array:
-            return xp.clip(part - shift, min=0.0)
+            return xp.maximum(part - shift, xp.zeros_like(shift))
 
         return blocks.magnitudes(shrink, s, phi.step, backend=backend)
 
@@ -98,7 +98,7 @@ class Squares:
         shift = _shift(self.linear, phi, xp)
 
         def shrink(s: Array) -> Array:
-            return xp.clip(s - shift, min=0.0)
+            return xp.maximum(s - shift, xp.zeros_like(shift))
 
         if self.square == 0.0:
             return shrink
@@ -110,7 +110,7 @@ class Squares:
 
         def root(s: Array) -> Array:
             x = solve(xp.maximum(s, shift), None)
-            return xp.where(s > shift, xp.clip(x, min=0.0), xp.zeros_like(x))
+            return xp.where(s > shift, xp.maximum(x, xp.zeros_like(shift)), xp.zeros_like(x))
 
         return root
 
@@ -278,7 +278,7 @@ class Concave:
 
         def root(part: Array) -> Array:
             inside = xp.minimum(xp.maximum(part - self.flat, first), top - self.flat)
-            x = xp.minimum(xp.clip(solve(inside), min=0.0), fold) + self.flat
+            x = xp.minimum(xp.maximum(solve(inside), xp.zeros_like(fold)), fold) + self.flat
             if self.flat == 0.0:
                 return x
             return xp.where(part <= self.flat + first, xp.clip(before(part), max=self.flat), x)
