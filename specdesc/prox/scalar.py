@@ -107,14 +107,14 @@ def falling(
         if closed(kernel):
             t = xp.minimum(xp.maximum(_closed(kernel, q, c, xp), least), top)
             return s - phi.step * kernel.pre(t, xp=xp)
-        high = xp.minimum(top, top + 0.0 * q)
+        high = top
         for factor, offset in lines:
             high = xp.minimum(high, factor * q + offset)
         if turn is not None:
             lowest, rise, bend = turn
-            gap = xp.clip(q - lowest, min=0.0)
-            steep = rise + xp.sqrt(rise * rise + bend * gap)
-            high = xp.minimum(high, least + 2.0 * gap / xp.where(steep > 0, steep, steep + 1.0))
+            gap = xp.maximum(q - lowest, xp.zeros_like(lowest))
+            parabola = 2.0 * gap / (rise + xp.sqrt(rise * rise + bend * gap))
+            high = xp.minimum(high, least + parabola)
         t = xp.maximum(high, least)
         _, pre, _ = _newton(t, q, c, s, phi, least, top, count, backend)
         return s - phi.step * pre
@@ -196,7 +196,7 @@ def _above(
         offset = xp.where(rise > 0, node - (node + c * pre) / safe, top)
         lines.append((xp.where(rise > 0, 1.0 / safe, xp.zeros_like(rise)), offset))
     pre, slope = kernel.both(least, xp=xp)
-    lowest, rise = least + c * pre, xp.clip(1.0 + c * slope, min=0.0)
+    lowest, rise = least + c * pre, xp.clip(1.0 + c * slope, min=eps(xp, top.dtype))
     width = xp.where(top > least, top - least, xp.ones_like(top))
     bend = top + c * kernel.pre(top, xp=xp) - lowest - rise * width
     return lines, (lowest, rise, 4.0 * xp.clip(bend, min=0.0) / width**2)
