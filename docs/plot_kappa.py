@@ -14,7 +14,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 PICTURE = Path(__file__).resolve().parent / "images" / "kappa.svg"
-KAPPAS = (1, 2, 4, math.inf)
+KAPPAS = (1, 2, 3, 4, 6, math.inf)
 
 
 def polar_express(steps):
@@ -33,13 +33,31 @@ RUNS = {
 }
 
 
+HEADER = (
+    "| polynomial | slope at 0 | eps of kappa 4 | error: kappa 1 | 2 | 3 | 4 | 6 | inf "
+    "| largest, kappa 4 | sign: error | largest | ripple | best kappa | its error |"
+)
+
+
 def main():
+    lines = [HEADER, "|---" * HEADER.count(" | ") + "|---|"]
     for name, p in RUNS.items():
         errors = [p.fit_kappa(kappa).error for kappa in KAPPAS]
         best, four = p.fit_kappa(), p.fit_kappa(4)
+        away = 1.0 - responses(p, np.logspace(-5, 0, 20001))
+        sign = np.sqrt(np.mean(away**2)), np.max(np.abs(away))
+        low, high = p.ripple()
         cells = [name, f"{p.slope:.1f}", f"{four.eps:.2e}", *(f"{e:.4f}" for e in errors)]
-        sys.stdout.write(f"| {' | '.join([*cells, f'{best.kappa:.2f}', f'{best.error:.4f}'])} |\n")
+        cells += [f"{each:.3f}" for each in (four.largest, *sign)]
+        cells.append(f"{low:.2f} to {high:.2f}")
+        lines.append(f"| {' | '.join([*cells, f'{best.kappa:.2f}', f'{best.error:.4f}'])} |")
+    sys.stdout.write("\n".join(lines) + "\n")
     draw()
+
+
+def responses(p, s):
+    """Return what becomes of magnitudes."""
+    return Polynomial(p.schedule, geometry="elementwise")(s[None, :])[0]
 
 
 def draw():
@@ -49,8 +67,7 @@ def draw():
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True, layout="constrained")
     for panel, name in zip(axes, [list(RUNS)[i] for i in (1, 3, 4)], strict=True):
         p = RUNS[name]
-        response = np.diag(Polynomial(p.schedule, geometry="elementwise")(np.diag(s)))
-        panel.semilogx(s, response, color="black", label="polynomial")
+        panel.semilogx(s, responses(p, s), color="black", label="polynomial")
         for kappa, style in ((1, ":"), (4, "--")):
             fit = p.fit_kappa(kappa)
             model = Kappa(kappa, eps=fit.eps, geometry="elementwise")

@@ -428,6 +428,29 @@ TABLE: list[tuple[Any, float, float, list[float], float]] = [
 ]
 
 
+#: error and largest error of the sign, and where the plateau of the polynomial lies
+SIGN: list[tuple[float, float, tuple[float, float]]] = [
+    (0.530, 0.990, (0.870, 1.124)),
+    (0.475, 0.982, (0.997, 1.001)),
+    (0.354, 0.937, (0.988, 1.0)),
+    (0.723, 0.999, (0.986, 1.0)),
+    (0.595, 0.995, (0.682, 1.202)),
+]
+
+
+@pytest.mark.parametrize(("row", "sign"), [*zip(TABLE, SIGN, strict=True)])
+def test_the_sign_is_far_and_ripple_is_what_no_kappa_has(row: Any, sign: Any) -> None:
+    """The other columns of that table; its lower ends of ripple lie on the rise, these do not."""
+    p, (error, largest, ripple) = preconditioners.Polynomial(row[0]), sign
+    s = np.logspace(-5, 0, 20001)
+    response = by_numpy_response(p, s)
+    assert np.sqrt(np.mean((response - 1) ** 2)) == pytest.approx(error, abs=5.1e-4)
+    assert np.abs(response - 1).max() == pytest.approx(largest, abs=5.1e-4)
+    assert p.ripple() == pytest.approx(ripple, abs=6e-4)
+    plateau = response[s >= 2 / p.slope]
+    assert p.ripple() == pytest.approx((plateau.min(), plateau.max()), abs=2e-4)
+
+
 @pytest.mark.parametrize("row", TABLE, ids=["pe5", "pe6", "pe8", "cubic", "ns5"])
 def test_kappa_four_models_polar_express_as_the_theory_page_says(row: Any) -> None:
     schedule, slope, eps, errors, largest = row

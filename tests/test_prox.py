@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import prox
+from specdesc import backends, preconditioners, prox
 from tests import support
 from tests.support import EPS, Library, adjoint, assert_ratio, spectral_norm
 
@@ -301,3 +301,57 @@ def test_the_warm_projection_is_near_the_cold_one_and_of_the_rank(library: Libra
         tail = np.linalg.svd(library.numpy(p), compute_uv=False)[3:]
         assert_ratio(tail, 96 * 5, EPS["float32"])
         assert tuple(start.shape) == (80, 13)
+
+
+# --- clips without an SVD ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", support.FULL)
+def test_clips_in_spectral_geometries_take_no_svd(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where values show that none is needed, and with the result of one."""
+    x = np.stack(
+        [support.with_spectrum(np.geomspace(3.0, low, 70), (80, 70), dtype=dtype) for low in (1, 2)]
+    ).astype(dtype)
+    below = x - 0.7 * support.with_spectrum([1.0], (80, 70), seed=9, dtype=dtype).astype(dtype)
+    p = preconditioners.Kappa(4)
+    cases = [
+        (g, y) for g in (prox.SpectralBall(2.0), prox.SpectralInterval(0, 2)) for y in (x, below)
+    ]
+    cases += [(prox.SpectralInterval(0.9, 2.5), x)]
+    expected = [oracle_clip(g, y) for g, y in cases]
+    seen = backends.load("numpy").xp.linalg
+
+    svd = seen.svd
+
+    def only_small(y: Any, **options: Any) -> Any:
+        assert min(y.shape[-2:]) < 33
+        return svd(y, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seen, "svd", only_small)
+        for (g, y), z in zip(cases, expected, strict=True):
+            found = g.anisotropic_prox(y, 2.0, p)
+            np.testing.assert_allclose(found, z, atol=2000 * support.EPS[dtype])
+            assert found.tobytes() == g.prox(y).tobytes()
+    for g, y in cases:
+        found, status = g.anisotropic_prox(y, 2.0, p, full_output=True)
+        assert (status == 0).all()
+        assert (g.value(found) == 0).all()
+        assert (g.anisotropic_prox(y, 0.1, p, full_output=True).status == 1).all()
+    # What a proof does not cover is left to the SVD.
+    g = prox.SpectralInterval(0.9, 2.5)
+    for y in (below, 0 * x, np.where(np.arange(70) == 3, np.nan, x)):
+        z = g.prox(y)
+        if np.isfinite(y).all():
+            assert (g.value(z) == 0).all()
+        else:
+            assert np.isnan(z).all()
+    np.testing.assert_allclose(g.prox(below), oracle_clip(g, below), atol=2000 * support.EPS[dtype])
+
+
+def oracle_clip(g: Any, y: Any) -> Any:
+    u, s, vh = np.linalg.svd(y, full_matrices=False)
+    s = np.clip(s, getattr(g, "low", 0.0), getattr(g, "high", getattr(g, "radius", None)))
+    return (u * s[..., None, :]) @ vh

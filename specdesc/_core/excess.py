@@ -94,8 +94,17 @@ def inside(gram: Array, bound: float, /, *, backend: Backend) -> bool:
 
     By Cholesky, which succeeds where bound² I - G is positive definite up to rounding.
     """
-    xp = backend.xp
-    shifted = bound**2 * identity(gram.shape[-1], gram, backend=backend) - gram
+    one = identity(gram.shape[-1], gram, backend=backend)
+    return _positive(bound**2 * one - gram, backend.xp)
+
+
+def outside(gram: Array, bound: float, /, *, backend: Backend) -> bool:
+    """Prove likewise that every singular value is at least `bound`."""
+    one = identity(gram.shape[-1], gram, backend=backend)
+    return _positive(gram - bound**2 * one, backend.xp)
+
+
+def _positive(shifted: Array, xp: Namespace) -> bool:
     try:
         factor = xp.linalg.cholesky(shifted)
     except (ValueError, RuntimeError):  # the errors of NumPy and of torch

@@ -28,6 +28,11 @@ class Kernel(Protocol):
         """The modulus of strong convexity of h; its inverse is the Lipschitz constant of `pre`."""
         ...
 
+    @property
+    def curvature(self) -> float:
+        """An upper bound on the second derivative of `pre`."""
+        return 2.0
+
     def pre(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return (h*)'(t), which increases from 0 to `limit` and is concave."""
         ...
@@ -59,6 +64,11 @@ class Kernel(Protocol):
 
 def _outside(r: Array, value: Array, limit: float, xp: Namespace) -> Array:
     return xp.where(r <= limit, value, xp.full_like(value, INF))
+
+
+def _reciprocal(t: Array, xp: Namespace) -> Array:
+    """Return 1 / max(t, 1): what keeps squares and powers of large numbers finite."""
+    return 1.0 / xp.maximum(t, xp.ones_like(t[..., :1]) if t.ndim else xp.ones_like(t))
 
 
 @dataclass(frozen=True)
@@ -180,11 +190,19 @@ class Kappa(Kernel):
         if self.kappa == 1:
             rest = 1.0 / (1.0 + t)
             return t * rest, rest * rest
-        inverse = 1.0 / xp.clip(t, min=1.0)
-        small, scaled = self._power(inverse), t * inverse
-        sum_ = small + self._power(scaled)
+        inverse = _reciprocal(t, xp)
+        scaled = t * inverse
+        # One of inverse and scaled is 1, so that one power serves both.
+        power = self._power(inverse * scaled, xp)
+        sum_ = 1.0 + power
         root = self._root(sum_, xp)
+        small = xp.where(t > 1.0, power, xp.ones_like(power))
         return scaled / root, small * inverse / (sum_ * root)
+
+    @property
+    def curvature(self) -> float:
+        """At most 2 up to kappa 3, and at most (kappa + 1) / 2 beyond."""
+        return max(2.0, 0.5 * (self.kappa + 1.0))
 
     def inverse(self, r: Array, /, *, xp: Namespace) -> Array:
         """Return r / (1 - r^kappa)^(1/kappa)."""
@@ -205,7 +223,7 @@ class Kappa(Kernel):
         if self.kappa == 2:
             return t * (t / (1.0 + xp.hypot(xp.ones_like(t), t)))
         pre = self.pre(t, xp=xp)
-        return series.conjugate(t, pre, self._power(pre), self.kappa, xp=xp)
+        return series.conjugate(t, pre, self._power(pre, xp), self.kappa, xp=xp)
 
     def reference(self, r: Array, /, *, xp: Namespace) -> Array:
         """Return h(r): closed forms for kappa 1 and 2, a power series else."""
@@ -221,20 +239,26 @@ class Kappa(Kernel):
             value = series.reference(inside, self._rest(inside, xp), self.kappa, xp=xp)
         return _outside(r, value, 1.0, xp)
 
-    def _power(self, t: Array) -> Array:
-        """Return t^kappa; squares of squares cost a tenth of a power."""
-        if self.kappa == 4:
-            square = t * t
-            return square * square
-        return t * t if self.kappa == 2 else t**self.kappa
+    def _power(self, t: Array, xp: Namespace) -> Array:
+        """Return t^kappa; products cost a tenth of a power."""
+        if self.kappa == 1.5:
+            return t * xp.sqrt(t)
+        if self.kappa not in (2, 3, 4, 8):
+            return t**self.kappa
+        square = t * t
+        if self.kappa == 3:
+            return square * t
+        for _ in range(int(self.kappa).bit_length() - 2):
+            square = square * square
+        return square
 
     def _root(self, t: Array, xp: Namespace) -> Array:
         """Return t^(1/kappa)."""
-        if self.kappa == 4:
-            return xp.sqrt(xp.sqrt(t))
-        if self.kappa == 2:
-            return xp.sqrt(t)
-        return t if self.kappa == 1 else t ** (1.0 / self.kappa)
+        if self.kappa not in (1, 2, 4, 8):
+            return xp.exp(xp.log(t) / self.kappa)  # faster than a power
+        for _ in range(int(self.kappa).bit_length() - 1):
+            t = xp.sqrt(t)
+        return t
 
     def _rest(self, r: Array, xp: Namespace) -> Array:
         """Return 1 - r^kappa without cancellation, 0 beyond 1."""
@@ -300,7 +324,10 @@ class Arctan(Kernel):
 
     def slope(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return 1 / (1 + (pi t / 2)²)."""
-        return xp.hypot(xp.ones_like(t), 0.5 * math.pi * t) ** -2
+        u = 0.5 * math.pi * t
+        inverse = _reciprocal(u, xp)
+        scaled, square = u * inverse, inverse * inverse
+        return square / (square + scaled * scaled)
 
     def inverse(self, r: Array, /, *, xp: Namespace) -> Array:
         """Return (2/pi) tan(pi r / 2)."""
@@ -345,7 +372,9 @@ class Arcsinh(Kernel):
 
     def slope(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return (1 + t²)^(-1/2)."""
-        return 1.0 / xp.hypot(xp.ones_like(t), t)
+        inverse = _reciprocal(t, xp)
+        scaled = t * inverse
+        return inverse / xp.sqrt(inverse * inverse + scaled * scaled)
 
     def inverse(self, r: Array, /, *, xp: Namespace) -> Array:
         """Return sinh r."""

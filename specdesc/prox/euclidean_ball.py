@@ -98,22 +98,5 @@ def _point(
     s: Array, mu: Array, phi: Phi, start: Array | None, steps: int, backend: Backend
 ) -> Array:
     """Return x(mu): the prox of a square of weight mu."""
-    xp, kernel = backend.xp, phi.kernel
-    if isinstance(kernel, kernels.Kappa) and kernel.kappa == 1:
-        return _soft_sign_point(s, mu, phi.step, xp)
-    low = s / (1.0 + phi.step * mu)
-    if isinstance(kernel, kernels.Clip):
-        return xp.where(mu * low <= 1.0, low, s - phi.step)
-    if kernel.limit < float("inf"):
-        low = xp.maximum(low, xp.clip(s - phi.step * kernel.limit, min=0.0))
-    begin = None if start is None else xp.maximum(low, xp.minimum(start, s))
-    return affine_root(s, phi, 0.0, mu, low=low, high=s, backend=backend, steps=steps, start=begin)
-
-
-def _soft_sign_point(s: Array, mu: Array, step: Array, xp: Namespace) -> Array:
-    """Return the root of mu x² + (1 + step mu - mu s) x - s without cancellation."""
-    q = 1.0 + step * mu - mu * s
-    root = xp.sqrt(q * q + 4.0 * mu * s)
-    safe = xp.where(mu > 0, mu, xp.ones_like(mu))
-    stable = xp.where(q >= 0, q + root, xp.ones_like(root))
-    return xp.where(q >= 0, 2.0 * s / stable, (root - q) / (2.0 * safe))
+    begin = None if start is None else backend.xp.minimum(start, s)
+    return affine_root(s, phi, 0.0, mu, backend=backend, steps=steps, start=begin)

@@ -11,7 +11,7 @@ from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.preconditioners.kernels import Quadratic
-from specdesc.prox import blocks, geometries, isotropic, real
+from specdesc.prox import geometries, isotropic, real
 from specdesc.prox.geometries import Frame
 from specdesc.prox.profile import Bounded, Penalty, Phi, SetProfile
 
@@ -131,6 +131,9 @@ class Operator:
             size = step_of(step, matrix, backend)
             if 0 in matrix.shape:
                 return zeros(y.shape, y, backend=backend)
+            direct = self._direct(matrix, backend)
+            if direct is not None:
+                return direct
             taken = self._take_apart(matrix, backend)
             point = self._in_frame(taken, Phi(Quadratic(), 1.0, size), backend)
             return backend.xp.reshape(point, y.shape)
@@ -202,9 +205,18 @@ class Operator:
                 point = zeros(y.shape, y, backend=backend)
                 status = backend.xp.astype(_none(matrix, backend), backend.xp.int32)
             else:
+                geometry = preconditioner.geometry
+                alike = not geometries.needs_kernel(self, geometry)
+                direct = self._direct(matrix, backend) if alike else None
+                if direct is not None and not full_output:
+                    return direct
                 point, status = self._anisotropic(matrix, size, preconditioner, how, backend)
-                point = backend.xp.reshape(point, y.shape)
+                point = backend.xp.reshape(point if direct is None else direct, y.shape)
             return AnisotropicProx(point, status) if full_output else point
+
+    def _direct(self, y: Array, backend: Backend) -> Array | None:
+        """Return the projection of matrices by a way that needs no magnitudes, None for none."""
+        return None
 
     # --- from matrices to magnitudes -------------------------------------------------------------
 
@@ -248,13 +260,7 @@ class Operator:
             return self.profile.prox(s, phi, backend=backend)
         moves = phi.step > 0
         phi = phi._replace(step=xp.where(moves, phi.step, xp.ones_like(phi.step)))
-
-        def prox(part: Array) -> Array:
-            return self.profile.prox(part, phi, backend=backend)
-
-        # Steps per matrix belong to their rows; one step fits every piece.
-        piecewise = self.profile.separable and phi.step.ndim == 0
-        moved = blocks.elementwise(prox, s, backend=backend) if piecewise else prox(s)
+        moved = self.profile.prox(s, phi, backend=backend)
         if self.is_set or (backend.may_branch(s) and bool(xp.all(moves))):
             return moved
         return xp.where(moves, moved, s)
@@ -265,8 +271,9 @@ class Operator:
         if not self.is_set:
             return point
         inside = self._inside(taken, parts.slack(taken.matrix, xp=backend.xp), backend)
-        kept = backend.xp.where(inside[..., None, None], taken.matrix, point)
-        return restore(kept, taken.finite, backend=backend)
+        if not backend.may_branch(inside) or bool(backend.xp.any(inside)):
+            point = backend.xp.where(inside[..., None, None], taken.matrix, point)
+        return restore(point, taken.finite, backend=backend)
 
     # --- other geometries ------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """Penalties on magnitudes: value and prox in the geometry of a kernel (formulas derived)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
-from specdesc.preconditioners import kernels
+from specdesc.prox import blocks, switch
 from specdesc.prox.profile import Phi
-from specdesc.prox.scalar import affine_root
+from specdesc.prox.scalar import falling, rising
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,12 @@ class Sum:
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Shrink by step pre(weight / eps)."""
-        return backend.xp.clip(s - _shift(self.weight, s, phi, backend.xp), min=0.0)
+        xp, shift = backend.xp, _shift(self.weight, phi, backend.xp)
+
+        def shrink(part: Array) -> Array:
+            return xp.maximum(part - shift, xp.zeros_like(shift))
+
+        return blocks.magnitudes(shrink, s, phi.step, backend=backend)
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,15 @@ class Count:
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Keep s where removing it costs more than `weight`."""
-        return backend.xp.where(
-            phi.reference(s, xp=backend.xp) > self.weight, s, backend.xp.zeros_like(s)
-        )
+        xp = backend.xp
+        few = switch.found_once(s, phi.step, backend)
+        limit = switch.level(phi, self.weight, backend) if few else phi.step
+
+        def keep(part: Array) -> Array:
+            kept = part > limit if few else phi.reference(part, xp=xp) > self.weight
+            return xp.where(kept, part, xp.zeros_like(part))
+
+        return blocks.magnitudes(keep, s, phi.step, backend=backend)
 
 
 @dataclass(frozen=True)
@@ -78,26 +90,29 @@ class Squares:
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Return 0 up to step pre(linear / eps), and the root of one equation beyond."""
+        return blocks.magnitudes(self.map(s, phi, backend), s, phi.step, backend=backend)
+
+    def map(self, like: Array, phi: Phi, backend: Backend, /) -> Callable[[Array], Array]:
+        """Return the prox as a function of magnitudes, after what they have in common."""
         xp = backend.xp
-        shift = _shift(self.linear, s, phi, xp)
-        rest = xp.clip(s - shift, min=0.0)
+        shift = _shift(self.linear, phi, xp)
+
+        def shrink(s: Array) -> Array:
+            return xp.maximum(s - shift, xp.zeros_like(shift))
+
         if self.square == 0.0:
-            return rest
-        kernel = phi.kernel
-        if isinstance(kernel, kernels.Quadratic):
-            return rest / (1.0 + phi.step * (self.square / phi.eps))
-        if kernel.convexity == 0.0:  # the ideal sign moves by a whole step whatever the slope
-            return xp.clip(s - phi.step, min=0.0)
-        # The first Newton step from 0, and what a bounded kernel cannot take away.
-        slope = kernel.slope(xp.zeros_like(shift) + self.linear / phi.eps, xp=xp)
-        low = rest / (1.0 + phi.step * (self.square / phi.eps) * slope)
-        if kernel.limit < float("inf"):
-            low = xp.maximum(low, xp.clip(s - phi.step * kernel.limit, min=0.0))
-        # Zeros solve the equation for s = shift, so that every entry has a root.
-        target = xp.maximum(s, shift + xp.zeros_like(s))
-        return affine_root(
-            target, phi, self.linear, self.square, low=low, high=target, backend=backend
-        )
+            return shrink
+        if phi.kernel.convexity == 0.0:  # the ideal sign moves by a whole step whatever the slope
+            return lambda s: xp.clip(s - phi.step, min=0.0)
+        solve = rising(phi, self.linear, self.square, like, backend=backend)
+        if self.linear == 0.0:
+            return lambda s: solve(s, None)
+
+        def root(s: Array) -> Array:
+            x = solve(xp.maximum(s, shift), None)
+            return xp.where(s > shift, xp.maximum(x, xp.zeros_like(shift)), xp.zeros_like(x))
+
+        return root
 
 
 @dataclass(frozen=True)
@@ -117,12 +132,18 @@ class Huber:
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Return the prox of the squares below, and a shift beyond."""
         xp = backend.xp
-        shift = _shift(self.weight * self.delta, s, phi, xp)
-        inner = xp.clip(s, max=self.delta + shift)
-        low = Squares(0.0, self.weight).prox(inner, phi, backend=backend)
-        if phi.kernel.convexity == 0.0 or self.weight * self.delta == 0.0:
-            return xp.clip(s - shift, min=0.0)
-        return xp.where(s > self.delta + shift, s - shift, low)
+        shift = _shift(self.weight * self.delta, phi, xp)
+        edge = self.delta + shift
+        flat = phi.kernel.convexity == 0.0 or self.weight * self.delta == 0.0
+        inner = Squares(0.0, self.weight).map(s, phi, backend)
+
+        def move(part: Array) -> Array:
+            beyond = part - shift
+            if flat:
+                return xp.clip(beyond, min=0.0)
+            return xp.where(part > edge, beyond, inner(xp.minimum(part, edge)))
+
+        return blocks.magnitudes(move, s, phi.step, backend=backend)
 
 
 @dataclass(frozen=True)
@@ -156,24 +177,73 @@ class Concave:
         if self.weight == 0.0:
             return s
         xp = backend.xp
-        infinite = xp.full_like(s, float("inf"))
-        first = _shift(self.weight, s, phi, xp)
+        first = _shift(self.weight, phi, xp)
         turn, top = self._turn(phi, first, xp)
-        root, allowed = self._root(s, phi, first, turn, top, backend)
-        if backend.may_branch(s) and not bool(xp.any((s >= self.plateau) & (s <= top))):
-            # Nowhere do two points compete, and their values are the dearest part.
-            inner = xp.where(s >= self.plateau, s, root)
-            return xp.where((s <= first) & (s < self.plateau), xp.zeros_like(s), inner)
-        slope = xp.clip(self.rate * (self.plateau - root), min=0.0, max=self.weight)
+        root = self._root(s, phi, first, turn, top, backend)
+        if switch.found_once(s, phi.step, backend):
+            return self._by_limit(s, phi, first, top, root, backend)
+
+        def move(part: Array) -> Array:
+            point = root(part)
+            infinite = xp.full_like(part, float("inf"))
+            allowed = (part > first) & (part <= top) & (turn > 0)
+            at_zero = xp.where(part <= first, phi.reference(part, xp=xp), infinite)
+            at_root = xp.where(allowed, self._at_root(point, phi, xp), infinite)
+            last = xp.full_like(part, self._last())
+            at_end = xp.where(part >= self.plateau, last, infinite)
+            best = xp.where(at_root <= at_end, point, part)
+            return xp.where(at_zero <= xp.minimum(at_root, at_end), xp.zeros_like(part), best)
+
+        return blocks.magnitudes(move, s, phi.step, backend=backend)
+
+    def _by_limit(
+        self,
+        s: Array,
+        phi: Phi,
+        first: Array,
+        top: Array,
+        root: Callable[[Array], Array],
+        backend: Backend,
+    ) -> Array:
+        """Do so by the one number where the plateau begins to win, as all share a step.
+
+        Of 0 and the root at most one is stationary; with s its value grows, that of s does not.
+        """
+        xp = backend.xp
+
+        def excess(t: Array) -> tuple[Array, Array]:
+            x = root(t)
+            zero = t <= first
+            value = xp.where(zero, phi.reference(t, xp=xp), self._at_root(x, phi, xp))
+            slope = xp.where(
+                zero, phi.eps * phi.kernel.inverse(t / phi.step, xp=xp), self._slope(x, xp)
+            )
+            return value - self._last(), slope
+
+        limit = switch.crossing(excess, first * 0.0 + self.plateau, top, backend)
+
+        def move(part: Array) -> Array:
+            ends = part >= limit
+            zero = xp.zeros_like(part)
+            inner = (part > first) & xp.logical_not(ends)
+            if not bool(xp.any(inner)):
+                return xp.where(ends, part, zero)
+            # Where no root is wanted, one that is found at once.
+            point = root(xp.where(inner, part, zero + first))
+            return xp.where(ends, part, xp.where(inner, point, zero))
+
+        return blocks.elementwise(move, s, backend=backend)
+
+    def _slope(self, x: Array, xp: Namespace) -> Array:
+        """Return the slope of the penalty."""
+        slope = xp.clip(self.rate * (self.plateau - x), min=0.0, max=self.weight)
         if self.flat > 0.0:
-            slope = xp.where(root <= self.flat, xp.full_like(slope, self.weight), slope)
-        at_zero = xp.where(s <= first, phi.reference(s, xp=xp), infinite)
-        at_root = self._values(root, xp) + phi.at_slope(slope, xp=xp)
-        at_root = xp.where(allowed, at_root, infinite)
-        last = xp.full_like(s, self._last())
-        at_end = xp.where(s >= self.plateau, last, infinite)
-        best = xp.where(at_root <= at_end, root, s)
-        return xp.where(at_zero <= xp.minimum(at_root, at_end), xp.zeros_like(s), best)
+            slope = xp.where(x <= self.flat, xp.full_like(slope, self.weight), slope)
+        return slope
+
+    def _at_root(self, x: Array, phi: Phi, xp: Namespace) -> Array:
+        """Return the objective where it is stationary."""
+        return self._values(x, xp) + phi.at_slope(self._slope(x, xp), xp=xp)
 
     def _last(self) -> float:
         """Return the value on the plateau."""
@@ -194,28 +264,28 @@ class Concave:
 
     def _root(
         self, s: Array, phi: Phi, first: Array, turn: Array, top: Array, backend: Backend
-    ) -> tuple[Array, Array]:
-        """Return the root of F(x) = s on [0, turn], and where it is one."""
+    ) -> Callable[[Array], Array]:
+        """Return the root of F(x) = s on [0, turn] as a function of s."""
         xp = backend.xp
-        allowed = (s > first) & (s <= top) & (turn > 0)
-        before = xp.clip(s - first, min=0.0)  # where the slope is still the weight
+
+        def before(part: Array) -> Array:  # where the slope is still the weight
+            return xp.clip(part - first, min=0.0)
+
         if phi.kernel.convexity == 0.0:
-            return xp.clip(before, max=self.plateau), allowed
-        start = self.flat + first
-        target = xp.minimum(xp.maximum(s, start + xp.zeros_like(s)), top)
-        zero = xp.zeros_like(target)
-        root = affine_root(
-            target,
-            phi,
-            self.rate * self.plateau,
-            -self.rate,
-            low=zero + self.flat,
-            high=zero + turn,
-            backend=backend,
-        )
-        return xp.where(s <= start, xp.clip(before, max=self.flat), root), allowed
+            return lambda part: xp.clip(before(part), max=self.plateau)
+        fold = turn - self.flat
+        solve = falling(phi, self.weight, -self.rate, fold, s, backend=backend)
+
+        def root(part: Array) -> Array:
+            inside = xp.minimum(xp.maximum(part - self.flat, first), top - self.flat)
+            x = xp.minimum(xp.maximum(solve(inside), xp.zeros_like(fold)), fold) + self.flat
+            if self.flat == 0.0:
+                return x
+            return xp.where(part <= self.flat + first, xp.clip(before(part), max=self.flat), x)
+
+        return root
 
 
-def _shift(slope: float, s: Array, phi: Phi, xp: Namespace) -> Array:
-    """Return the displacement of one slope, of shape (..., 1)."""
-    return phi.pre(xp.full_like(s[..., :1], slope), xp=xp)
+def _shift(slope: float, phi: Phi, xp: Namespace) -> Array:
+    """Return the displacement of one slope, of the shape of the step."""
+    return phi.pre(xp.full_like(phi.step, slope), xp=xp)

@@ -1,19 +1,31 @@
-"""One scalar equation serves every kernel: x + step pre(g'(x) / eps) = s.
+"""One scalar equation serves every kernel: x + step pre((constant + rate x) / eps) = s.
 
-Written with the preconditioner, which is bounded where the kernel is steep, it is safe from
-saturation (derived): for s >= 0 and a penalty with slope g'(x) >= 0 on x > 0, x is stationary
-exactly where F(x) = x + step pre(g'(x) / eps) meets s. F is concave where g' is affine, so Newton's
-method from the left never overshoots; elsewhere a bracket guards it.
+Its unknown is the slope t = (constant + rate x) / eps, for which it reads t + c pre(t) = q with
+c = step rate / eps and q = (constant + rate s) / eps: two numbers in place of five. As pre is
+bounded where the kernel is steep and concave everywhere, Newton's method is safe from saturation
+and, from the right side, never overshoots. Derived.
 """
 
-from specdesc._array import eps
+import math
+from collections.abc import Callable
+
+from specdesc._array import eps, largest_finite
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
-from specdesc.preconditioners.preconditioner import over
+from specdesc.preconditioners import kernels
+from specdesc.preconditioners.kernels import Kernel
 from specdesc.prox.profile import Phi
 
 #: Steps that reach a backward error of 4 eps: the worst of many random problems, and some more.
-STEPS = {"single": 16, "double": 24}
+#: Where equations fold back, roots may be double, and every step wins no more than a factor of 4.
+STEPS = {"single": 12, "double": 16}
+FOLDED = {"single": 12, "double": 20}
+
+#: Where tangents of pre are drawn for the first guess.
+NODES = (0.4, 0.8, 1.3, 2.2, 5.0)
+
+#: The same between the fold and the end of the equation.
+FRACTIONS = (0.1, 0.4, 1.0)
 
 
 def affine_root(
@@ -23,58 +35,192 @@ def affine_root(
     rate: float | Array,
     /,
     *,
-    low: Array,
-    high: Array,
     backend: Backend,
     steps: int | None = None,
     start: Array | None = None,
 ) -> Array:
-    """Solve F(x) = s on [low, high] for the slope g'(x) = constant + rate x.
+    """Solve x + step pre((constant + rate x) / eps) = s for x >= 0, with a rate of at least 0.
 
-    F(low) <= s <= F(high), F increasing between. Backward error: a few eps in s.
+    s is at least the left side at 0. Backward error: a few eps in s. `start` is a guess of x.
     """
-    xp, unit = backend.xp, eps(backend.xp, s.dtype)
-    branches = backend.may_branch(s)
-    x = low if start is None else start
-    concave = not (isinstance(rate, float) and rate < 0)
-    for _ in range(steps or STEPS["double" if unit < 1e-10 else "single"]):
-        if concave:
-            gap, slope = _residual(s, x, phi, constant, rate, xp)
-            # From the left Newton stays there; from the right its first step leads to the left.
-            x = xp.maximum(x - gap / slope, low)
-        else:
-            x, low, high, gap = _bracketed(s, x, low, high, phi, constant, rate, xp)
-        if branches and bool(xp.all(xp.abs(gap) <= 4 * unit * s)):
-            break
-    return x
+    return rising(phi, constant, rate, s, backend=backend, steps=steps)(s, start)
 
 
-def _residual(
-    s: Array, x: Array, phi: Phi, constant: float, rate: float | Array, xp: Namespace
-) -> tuple[Array, Array]:
-    """Return F(x) - s and F'(x)."""
-    pre, flatness = phi.kernel.both(over(constant + rate * x, phi.eps, xp=xp), xp=xp)
-    return x - s + phi.step * pre, 1.0 + (phi.step * (rate / phi.eps)) * flatness
-
-
-def _bracketed(
-    s: Array,
-    x: Array,
-    low: Array,
-    high: Array,
+def rising(
     phi: Phi,
     constant: float,
     rate: float | Array,
-    xp: Namespace,
-) -> tuple[Array, Array, Array, Array]:
-    """Return the next x, the bracket, and F(x) - s at the point before.
+    like: Array,
+    /,
+    *,
+    backend: Backend,
+    steps: int | None = None,
+) -> Callable[[Array, Array | None], Array]:
+    """Return the solver of `affine_root`, after what all numbers s have in common."""
+    xp, kernel = backend.xp, phi.kernel
+    a, b = constant / phi.eps, rate / phi.eps
+    c = phi.step * b
+    count = steps or STEPS[_precision(like, xp)]
+    most = xp.asarray(
+        0.25 * largest_finite(xp, like.dtype) ** 0.5, dtype=like.dtype, device=backend.device(like)
+    )
+    lines = [] if closed(kernel) else _tangents(kernel, c, like, backend)
 
-    Where F ends flat, a root may be double: Newton is slow there and may leave, bisection does not.
+    def solve(s: Array, start: Array | None = None) -> Array:
+        q = xp.minimum(a + b * s, most)
+        if closed(kernel):
+            t = _closed(kernel, q, c, xp)
+            pre, slope = kernel.both(t, xp=xp)
+        else:
+            low = q / (1.0 + c)
+            for factor, offset in lines:
+                low = xp.maximum(low, factor * q + offset)
+            t = low if start is None else xp.maximum(a + b * start, low)
+            t, pre, slope = _newton(t, q, c, s, phi, low, None, count, backend)
+        # Each of the two is the accurate one where the other amplifies rounding.
+        steep = c * slope >= 1.0
+        if backend.may_branch(s) and not bool(xp.any(steep)):
+            return s - phi.step * pre
+        rates = b if isinstance(b, float) else xp.where(b > 0, b, xp.ones_like(b))
+        return xp.where(steep, (t - a) / rates, s - phi.step * pre)
+
+    return solve
+
+
+def falling(
+    phi: Phi, constant: float, rate: float, fold: Array, like: Array, /, *, backend: Backend
+) -> Callable[[Array], Array]:
+    """Return a solver of the same equation for a rate below 0, on 0 <= x <= `fold`.
+
+    The left side increases up to `fold`, where it may turn; s lies between its values at the ends.
     """
-    gap, slope = _residual(s, xp.minimum(x, high), phi, constant, rate, xp)
-    below = gap <= 0
-    low, high = xp.where(below, x, low), xp.where(below, high, x)
-    steep = slope > 0
-    new = x - gap / xp.where(steep, slope, xp.ones_like(slope))
-    inside = steep & (new >= low) & (new <= high)
-    return xp.where(inside, new, 0.5 * (low + high)), low, high, gap
+    xp, kernel = backend.xp, phi.kernel
+    end, b = constant / phi.eps, rate / phi.eps
+    c = phi.step * b
+    least = end + b * fold  # the slope at the fold
+    count = FOLDED[_precision(like, xp)]
+    top = xp.full_like(least, end)
+    lines, turn = ([], None) if closed(kernel) else _above(kernel, c, least, top, xp)
+
+    def solve(s: Array) -> Array:
+        q = end + b * s
+        if closed(kernel):
+            t = xp.minimum(xp.maximum(_closed(kernel, q, c, xp), least), top)
+            return s - phi.step * kernel.pre(t, xp=xp)
+        high = top
+        for factor, offset in lines:
+            high = xp.minimum(high, factor * q + offset)
+        if turn is not None:
+            lowest, rise, bend = turn
+            gap = xp.maximum(q - lowest, xp.zeros_like(lowest))
+            parabola = 2.0 * gap / (rise + xp.sqrt(rise * rise + bend * gap))
+            high = xp.minimum(high, least + parabola)
+        t = xp.maximum(high, least)
+        _, pre, _ = _newton(t, q, c, s, phi, least, top, count, backend)
+        return s - phi.step * pre
+
+    return solve
+
+
+def _precision(like: Array, xp: Namespace) -> str:
+    return "double" if eps(xp, like.dtype) < 1e-10 else "single"
+
+
+# --- Newton --------------------------------------------------------------------------------------
+
+
+def _newton(
+    t: Array,
+    q: Array,
+    c: Array,
+    s: Array,
+    phi: Phi,
+    low: Array,
+    high: Array | None,
+    count: int,
+    backend: Backend,
+) -> tuple[Array, Array, Array]:
+    """Return t with t + c pre(t) = q in [low, high], pre(t), and about what its derivative is.
+
+    Code that may look at values stops when the next residual is known to be rounding: it is at most
+    curvature / 2 times the square of the step, which s compares with.
+    """
+    xp, kernel, unit = backend.xp, phi.kernel, eps(backend.xp, q.dtype)
+    branches = backend.may_branch(s)
+    enough = (4.0 * unit / kernel.curvature) * (s / phi.step) if branches else s
+    for i in range(count):
+        pre, flatness = kernel.both(t, xp=xp)
+        slope = 1.0 + c * flatness
+        if high is not None:
+            # Next to a double root, no farther than rounding can tell.
+            slope = xp.maximum(slope, xp.full_like(slope[..., :1], unit**0.5))
+        moved = xp.maximum(t - (t - q + c * pre) / slope, low)
+        if high is not None:
+            moved = xp.minimum(moved, high)
+        step, t = moved - t, moved
+        if branches and i > 0 and bool(xp.all(step * step <= enough)):
+            break
+    return t, pre + flatness * step, flatness
+
+
+# --- first guesses -------------------------------------------------------------------------------
+
+
+def _tangents(kernel: Kernel, c: Array, like: Array, backend: Backend) -> list[tuple[Array, Array]]:
+    """Return lines in q below the root: as pre is concave, its tangents lie above it."""
+    xp = backend.xp
+    nodes = xp.asarray(NODES, dtype=like.dtype, device=backend.device(like))
+    pre, slope = kernel.both(nodes, xp=xp)
+    factor = 1.0 / (1.0 + c * slope)
+    offset = -c * (pre - nodes * slope) * factor
+    lines = [(factor[..., i : i + 1], offset[..., i : i + 1]) for i in range(len(NODES))]
+    if kernel.limit < math.inf:
+        lines.append((xp.ones_like(lines[0][0]), xp.zeros_like(lines[0][1]) - c * kernel.limit))
+    return lines
+
+
+def _above(
+    kernel: Kernel, c: Array, least: Array, top: Array, xp: Namespace
+) -> tuple[list[tuple[Array, Array]], tuple[Array, Array, Array]]:
+    """Return lines in q above the root, and what a parabola through both ends is made of.
+
+    Between the fold and the end, t + c pre(t) is convex, so that its tangents lie below it. The
+    parabola has its slope at the fold, where the root is most sensitive.
+    """
+    lines = []
+    for fraction in FRACTIONS:
+        node = least + fraction * (top - least)
+        pre, slope = kernel.both(node, xp=xp)
+        rise = 1.0 + c * slope
+        safe = xp.where(rise > 0, rise, xp.ones_like(rise))
+        offset = xp.where(rise > 0, node - (node + c * pre) / safe, top)
+        lines.append((xp.where(rise > 0, 1.0 / safe, xp.zeros_like(rise)), offset))
+    pre, slope = kernel.both(least, xp=xp)
+    lowest, rise = least + c * pre, xp.clip(1.0 + c * slope, min=eps(xp, top.dtype))
+    width = xp.where(top > least, top - least, xp.ones_like(top))
+    bend = top + c * kernel.pre(top, xp=xp) - lowest - rise * width
+    return lines, (lowest, rise, 4.0 * xp.clip(bend, min=0.0) / width**2)
+
+
+# --- kernels whose equation is linear or quadratic -----------------------------------------------
+
+
+def closed(kernel: Kernel, /) -> bool:
+    """Say whether the equation needs no iteration."""
+    soft = isinstance(kernel, kernels.Kappa) and kernel.kappa == 1
+    return soft or isinstance(kernel, (kernels.Quadratic, kernels.Clip))
+
+
+def _closed(kernel: Kernel, q: Array, c: Array, xp: Namespace) -> Array:
+    """Return the root of t + c pre(t) = q, the larger one of two."""
+    one = 1.0 + c
+    if isinstance(kernel, kernels.Kappa):
+        p = one - q
+        root = xp.sqrt(xp.clip(p * p + 4.0 * q, min=0.0))
+        positive = p >= 0
+        stable = xp.where(positive, p + root, xp.ones_like(root))
+        return xp.where(positive & (stable > 0), 2.0 * q / stable, 0.5 * (root - p))
+    below = q / xp.where(one > 0, one, xp.ones_like(one))
+    if isinstance(kernel, kernels.Quadratic):
+        return below
+    return xp.where(q > one, q - c, below)

@@ -64,8 +64,11 @@ class SumBall:
         xp = backend.xp
 
         def project(part: Array) -> Array:
-            p = on_simplex(part, self.radius, xp=xp)
-            return xp.where(xp.sum(part, axis=-1, keepdims=True) <= self.radius, part, p)
+            p = on_simplex(part, self.radius, backend=backend)
+            inside = xp.sum(part, axis=-1, keepdims=True) <= self.radius
+            if backend.may_branch(s) and not bool(xp.any(inside)):
+                return p
+            return xp.where(inside, part, p)
 
         return blocks.rows(project, s, backend=backend)
 
@@ -216,7 +219,7 @@ class ProbabilitySimplex:
         """Subtract the shift that leaves the sum at its value."""
 
         def project(part: Array) -> Array:
-            return on_simplex(part, self.total, xp=backend.xp)
+            return on_simplex(part, self.total, backend=backend)
 
         return blocks.rows(project, s, backend=backend)
 
@@ -225,21 +228,29 @@ class ProbabilitySimplex:
         return self.total * one_hot(s, xp=xp)
 
 
-def on_simplex(s: Array, total: float, /, *, xp: Namespace) -> Array:
+def on_simplex(s: Array, total: float, /, *, backend: Backend) -> Array:
     """Return the point nearest to s of {p >= 0, sum p = total}, exact, by one sort.
 
     With z = max s - s sorted upwards, the shift is the least over i of (z_1 + ... + z_i + total) /
     i: no search for the index, no gather. The last division keeps the sum where the shift itself is
-    rounded. Derived.
+    rounded. As the first and the last of these bound the shift, and all z beyond it count for
+    nothing, code that may look at values leaves those out. Derived.
     """
+    xp, n = backend.xp, s.shape[-1]
     if total == 0.0:
         return xp.zeros_like(s)
     z = xp.max(s, axis=-1, keepdims=True) - s
-    sums = xp.cumulative_sum(xp.sort(z, axis=-1, stable=False), axis=-1)
-    one = (slice(0, 1),) * (z.ndim - 1)
-    counts = xp.cumulative_sum(xp.ones_like(z[(*one, slice(None))]), axis=-1)
+    first = xp.sort(z, axis=-1, stable=False)
+    if backend.may_branch(s):
+        bound = xp.minimum(
+            xp.sum(z, axis=-1, keepdims=True) / n + total / n, 0.0 * z[..., :1] + total
+        )
+        counted = xp.sum(xp.astype(z <= bound, xp.int32), axis=-1)
+        first = first[..., : min(int(xp.max(counted)) + 1, n)]
+    counts = xp.arange(1, first.shape[-1] + 1, dtype=s.dtype, device=backend.device(s))
+    sums = xp.cumulative_sum(first, axis=-1)
     shift = xp.min((sums + total) / counts, axis=-1, keepdims=True)
-    p = xp.clip(shift - z, min=0.0)
+    p = xp.maximum(shift - z, xp.zeros_like(shift))
     return p * (total / xp.sum(p, axis=-1, keepdims=True))
 
 

@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdesc._array import check_positive_rank
-from specdesc._core import parts
+from specdesc._array import check_positive_rank, working
+from specdesc._core import excess, parts
+from specdesc._core.linalg import adjoint
 from specdesc._typing import Array
-from specdesc.clip import clip
+from specdesc.backends import Backend
+from specdesc.clip import SMALL, clip
 from specdesc.prox import penalties, sets
-from specdesc.prox.operator import BoundedSet, Operator, check_non_negative, step_of
+from specdesc.prox.operator import BoundedSet, Operator, check_non_negative
+
+#: A least singular value of this part of the largest can be told from a Gram matrix.
+SEEN = 0.125
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,8 @@ class SpectralBall(BoundedSet):
     Notes
     -----
     The projection is min(s, radius) on the singular values, the same in every spectral geometry.
-    `prox` is that of `spectral_clip` where code may look at values, and takes one SVD elsewhere,
-    where polynomials could not keep what is said of a set.
+    It is that of `spectral_clip` where code may look at values, and takes one SVD elsewhere, where
+    polynomials could not keep what is said of a set. So does the status of `anisotropic_prox`.
 
     Examples
     --------
@@ -46,14 +51,10 @@ class SpectralBall(BoundedSet):
         """A clip."""
         return sets.Interval(0.0, self.radius)
 
-    def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
-        """Return the projection of `y`; `step` does not matter."""
-        backend, matrix = self._enter(y, "y")
-        if 0 in y.shape or not backend.may_branch(y):
-            return super().prox(y, step)
-        step_of(step, matrix, backend)
-        with backend.guard(y):
-            return clip(y, self.radius, parts.slack(y, xp=backend.xp), backend=backend)
+    def _direct(self, y: Array, backend: Backend) -> Array | None:
+        if not backend.may_branch(y):
+            return None
+        return clip(y, self.radius, parts.slack(y, xp=backend.xp), backend=backend)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ class SpectralInterval(BoundedSet):
     ----------
     low, high : float
         0 <= low <= high.
+
+    Notes
+    -----
+    The projection is clip(s, low, high). Where code may look at values it is `spectral_clip` and a
+    proof that no singular value is below `low`, one Cholesky factorization; it takes one SVD where
+    there is no proof, as for low < high / 8, which squares cannot see well enough.
     """
 
     low: float
@@ -82,6 +89,28 @@ class SpectralInterval(BoundedSet):
     def profile(self) -> Any:
         """A clip."""
         return sets.Interval(self.low, self.high)
+
+    def _direct(self, y: Array, backend: Backend) -> Array | None:
+        if not backend.may_branch(y) or min(y.shape[-2:]) <= SMALL:
+            return None
+        if 0.0 < self.low < SEEN * self.high:
+            return None
+        slack = parts.slack(y, xp=backend.xp)
+        clipped = clip(y, self.high, slack, backend=backend)
+        # Half of what a violation may be is left to the rounding of squares.
+        least = self.low - 0.5 * slack * self.high
+        return clipped if least <= 0.0 or _at_least(clipped, least, backend) else None
+
+
+def _at_least(x: Array, bound: float, backend: Backend) -> bool:
+    """Prove that no singular value is below a bound."""
+    xp = backend.xp
+    wide = working(xp, x if x.shape[-2] <= x.shape[-1] else adjoint(x, xp=xp))
+    flat = xp.reshape(wide, (-1, *wide.shape[-2:]))
+    return all(
+        excess.outside(xp.matmul(one, adjoint(one, xp=xp)), bound, backend=backend)
+        for one in (flat[i, ...] for i in range(flat.shape[0]))
+    )
 
 
 @dataclass(frozen=True)
