@@ -73,7 +73,11 @@ def made(name: str, dtype: str = "float64", seed: int = 0) -> Any:
 def test_factors_are_orthonormal_and_values_right(
     name: str, tol: float | None, library: Library
 ) -> None:
-    """Also where the rank of the matrix is below the one wanted: the factors are completed."""
+    """Also where the rank of the matrix is below the one wanted: the factors are completed.
+
+    R18: no default is so small that the tolerance is missed. R21, R55: no zeros or garbage among
+    the vectors of a zero or low-rank matrix, whichever rung serves it.
+    """
     if dense_only(library):
         pytest.skip("dask has no truncated SVD")
     if library.compiles and tol in (0.01, 1e-6):
@@ -239,7 +243,7 @@ def test_the_estimate_falls_with_what_is_missed() -> None:
 
 
 def test_more_passes_never_lower_the_value() -> None:
-    """R54: every half pass of subspace iteration and every Krylov step can only raise it."""
+    """R32, R37, R54: every half pass of subspace iteration and every Krylov step only raises it."""
     leaf = backends.load("numpy")
     for name in ("power law", "flat", "exponential"):
         x = made(name)
@@ -555,7 +559,7 @@ def test_a_stack_takes_as_many_factorizations_as_a_matrix(monkeypatch: pytest.Mo
 @WAYS
 @pytest.mark.usefixtures("way")
 def test_a_hard_neighbour_changes_nothing() -> None:
-    """Each matrix of a stack is served by the first method that meets the tolerance for it."""
+    """R22, R56: each matrix of a stack is served by the first method that is good enough for it."""
     easy, hard = made("exponential"), support.gaussian(*SHAPE)
     both = truncated_svd(np.stack([easy, hard]), RANK, tol=0.01, full_output=True)
     for i, x in enumerate((easy, hard)):
@@ -654,6 +658,7 @@ def test_the_smallest_and_largest_scales_of_double_precision() -> None:
 
 
 def test_a_nan_or_an_inf_in_one_matrix_of_a_mixed_stack(library: Library) -> None:
+    """R57: the others of the stack are as they were."""
     if dense_only(library):
         pytest.skip("dask has no truncated SVD")
     stack = np.stack([ZOO["gaussian"], ZOO["zero"], ZOO["deficient"], ZOO["gaussian"] * 1e-20])
