@@ -29,7 +29,8 @@ test-wheel: .venv/test
 
 doctest: .venv/test
 	$(BIN)/python -m pytest --doctest-modules specdesc
-	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md docs/proximal.md
+	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md docs/proximal.md \
+	  docs/trees.md
 
 lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .
