@@ -651,6 +651,22 @@ def test_under_jit_as_on_numpy() -> None:
     assert set(state) == set(keys)
 
 
+def test_in_one_graph_of_torch() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    layers = {"layers": tree()["layers"]}
+    params, grads = mapped(torch.asarray, layers), mapped(torch.asarray, layers)
+    route = trees.route(params, rest=rules.SignDescent(0.1))
+    state = trees.init(params, route)
+
+    def step(params: Any, grads: Any, state: Any) -> Any:
+        return trees.update(params, grads, state, route)
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    one, other = compiled(params, grads, state), step(params, grads, state)
+    assert_same(one[0], other[0], 1e-12)
+    assert list(one[1]) == list(other[1])
+
+
 def test_on_the_parameters_of_a_torch_module() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     torch.manual_seed(0)
