@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import specdesc
-from specdesc import prox, rules, schedules
+from specdesc import preconditioners, prox, rules, schedules
 from tests import support
 from tests.support import OPERATIONS, Library, Operation
 
@@ -80,6 +80,7 @@ def test_unknown_sizes_are_a_type_error(operation: Operation) -> None:
 
 # --- two arrays ----------------------------------------------------------------------------------
 
+PROXIMAL = {"preconditioner": preconditioners.Sign(), "g": prox.Zero()}
 #: name -> call with two arrays that have to belong together
 PAIRS: dict[str, Callable[[Any, Any], Any]] = {
     "truncated_svd": lambda x, y: specdesc.truncated_svd(x, 1, start=y),
@@ -89,8 +90,19 @@ PAIRS: dict[str, Callable[[Any, Any], Any]] = {
         x, y, {}
     ),
     "NormalizedGradient": lambda x, y: rules.NormalizedGradient(0.1).update(x, y, {}),
+    "SignDescent": lambda x, y: rules.SignDescent(0.1).update(x, y, {}),
+    "Muon": lambda x, y: rules.Muon(0.1).update(x, y, {}),
+    "Scion": lambda x, y: rules.Scion(0.1).update(x, y, {}),
+    "ProximalSpectral": lambda x, y: rules.ProximalSpectral(0.1, **PROXIMAL).update(x, y, {}),
+    "ProximalStorm": lambda x, y: rules.ProximalStorm(0.1, **PROXIMAL).update(
+        x, y, {}, previous_grad=y
+    ),
+    "previous_grad": lambda x, y: rules.ProximalStorm(0.1, **PROXIMAL).update(
+        x, x, {}, previous_grad=y
+    ),
     "prox_from": lambda x, y: prox.Rank(1).prox_from(x, 1.0, y, tol=0.1),
 }
+NOT_ON_DASK = ("truncated_svd", "truncated_spectral_step", "prox_from")
 BOTH = pytest.mark.parametrize("call", PAIRS.values(), ids=PAIRS.keys())
 
 
@@ -109,7 +121,7 @@ def test_mixed_libraries_are_a_type_error(call: Callable[[Any, Any], Any]) -> No
 
 @BOTH
 def test_mixed_dtypes_are_a_type_error(call: Callable[[Any, Any], Any], library: Library) -> None:
-    if library.backend == "dask" and call not in list(PAIRS.values())[2:5]:
+    if library.backend == "dask" and call in [PAIRS[name] for name in NOT_ON_DASK]:
         pytest.skip("dask has no truncated SVD")
     x, y = (library.array(np.ones(SHAPE), dtype) for dtype in ("float32", "complex64"))
     with pytest.raises(TypeError, match=r"must have one dtype, got .*float32 and .*complex64"):
@@ -141,6 +153,8 @@ def test_gradient_of_another_shape_names_both_shapes(library: Library) -> None:
         rules.SpectralDescent(0.1),
         rules.TruncatedSpectralDescent(1, 0.1),
         rules.NormalizedGradient(0.1),
+        rules.Muon(0.1),
+        rules.ProximalStorm(0.1, **PROXIMAL),
     ):
         with pytest.raises(ValueError, match=r"x and grad .* \(6, 4\) and \(4, 6\)"):
             rule.update(x, grad, {})
@@ -248,9 +262,121 @@ OPTIONS: list[tuple[str, str, Callable[[], Any]]] = [
                 lambda **o: rules.TruncatedSpectralDescent(1, **{"step": 0.1, **o}),
             ),
             ("NormalizedGradient", lambda **o: rules.NormalizedGradient(**{"step": 0.1, **o})),
+            ("SignDescent", lambda **o: rules.SignDescent(**{"step": 0.1, **o})),
+            ("Muon", lambda **o: rules.Muon(**{"step": 0.1, **o})),
         )
         for option in ("step", "weight_decay")
         for value in (-1.0, float("inf"), float("nan"))
+    ],
+    *[
+        (
+            f"{rule.__name__} {option}={value}",
+            f"{option} must be .* got '?{value}",
+            lambda rule=rule, options=options, option=option, value=value: rule(
+                **{"step": 0.1, **options, option: value}
+            ),
+        )
+        for rule, options in (
+            (rules.Muon, {}),
+            (rules.Scion, {}),
+            (rules.ProximalSpectral, PROXIMAL),
+            (rules.ProximalStorm, PROXIMAL),
+        )
+        for option, value in (
+            ("step", -1.0),
+            ("step", float("nan")),
+            ("beta", -0.1),
+            ("beta", 1.0),
+            ("beta", float("nan")),
+            *([("scale", "shape"), ("layout", "oi")] if rule is not rules.Scion else []),
+        )
+    ],
+    *[
+        (
+            f"Muon {option}={value}",
+            f"{option} must be one of .* got '?{value}",
+            lambda option=option, value=value: rules.Muon(0.1, **{option: value}),
+        )
+        for option, value in (
+            ("decay", "adamw"),
+            ("momentum", "sum"),
+            ("method", "ns5"),
+            ("polar_dtype", "int8"),
+        )
+    ],
+    (
+        "Muon polar_dtype",
+        "polar_dtype must suit float64 of numpy, got 'complex64'",
+        lambda: rules.Muon(0.1, polar_dtype="complex64").update(X, X, rules.Muon(0.1).init(X)),
+    ),
+    (
+        "Muon frank_wolfe",
+        "weight_decay must be above 0 .* got 0.0",
+        lambda: rules.Muon(0.1, decay="frank_wolfe"),
+    ),
+    (
+        "Muon frank_wolfe step",
+        r"step must .* in \[0, 1\] .* got 1.5",
+        lambda: rules.Muon(1.5, decay="frank_wolfe", weight_decay=1.0),
+    ),
+    (
+        "Muon ema_corrected",
+        "beta must be a number .* got <function",
+        lambda: rules.Muon(0.1, beta=schedules.storm().beta, momentum="ema_corrected"),
+    ),
+    ("Scion step", r"step must .* in \[0, 1\] .* got 1.5", lambda: rules.Scion(1.5)),
+    *[
+        (
+            f"Scion radius={value}",
+            f"radius must be .* got {value}",
+            lambda value=value: rules.Scion(0.1, radius=value),
+        )
+        for value in (0.0, -1.0, float("inf"), float("nan"))
+    ],
+    (
+        "ProximalStorm without a second gradient",
+        "previous_grad must be .* got None; .*approximate=True",
+        lambda: rules.ProximalStorm(0.1, **PROXIMAL).update(X, X, {}),
+    ),
+    (
+        "scale_factor of a vector",
+        r"shape must have at least 2 axes, got \(3,\)",
+        lambda: rules.scale_factor("keller", (3,)),
+    ),
+    (
+        "scale_factor of a callable",
+        r"scale must give .* got -1.0 for \(4, 9\)",
+        lambda: rules.scale_factor(lambda fan_out, fan_in: -1.0, (4, 9)),
+    ),
+    *[
+        (
+            f"linear_rate {option}",
+            f"{option} must .* got {value}",
+            lambda option=option, value=value: schedules.linear_rate(
+                *{"radius": 1.0, "alignment": 1.0, "rank": 4, option: value}.values()
+            ),
+        )
+        for option, value in (
+            ("radius", 0.0),
+            ("radius", float("inf")),
+            ("alignment", 0.0),
+            ("alignment", 2.5),
+            ("rank", 0),
+        )
+    ],
+    *[
+        (
+            f"{make.__name__} {option}={value}",
+            f"{option} must .* got {value}",
+            lambda make=make, option=option, value=value: make(**{option: value}),
+        )
+        for make in (schedules.heavy_tailed, schedules.storm)
+        for option, value in (
+            ("horizon", 0),
+            ("step", 0.0),
+            ("alpha", float("nan")),
+            *([("p", 1.0), ("p", 2.5)] if make is schedules.heavy_tailed else []),
+        )
     ],
     (
         "TruncatedSpectralDescent rank",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from specdesc import schedules
+from specdesc import rules, schedules
 from tests import support
 from tests.support import Library
 
@@ -61,3 +61,82 @@ def test_polyak_of_a_broken_gradient_is_nan() -> None:
     grad[1, 0, 0] = np.nan
     step = schedules.polyak()(0, value=np.ones(2), grad=grad)
     np.testing.assert_array_equal(np.isnan(step), [False, True])
+
+
+def test_polyak_with_a_lower_bound_aims_no_lower_than_the_decrease() -> None:
+    """The target is max(lower bound, value - decrease), and the decrease may be a schedule."""
+    grad = np.asarray([[3.0, 0.0], [0.0, 4.0]])
+
+    def steps(t: float) -> list[float]:
+        schedule = schedules.polyak(optimum=1.0, decrease=lambda t: 2.0 / (t + 1.0))
+        return [float(schedule(t, value=np.asarray(v), grad=grad)) for v in (0.5, 1.5, 100.0)]
+
+    assert steps(0) == pytest.approx([0.0, 0.5 / 5, 2.0 / 5])
+    assert steps(9) == pytest.approx([0.0, 0.2 / 5, 0.2 / 5])
+    fixed = schedules.polyak(optimum=-1e9, decrease=0.25, rank=4)
+    assert float(fixed(0, value=np.asarray(3.0))) == 0.125
+
+
+def test_polyak_without_the_optimum_reaches_it_where_the_lower_bound_alone_does_not() -> None:
+    """f = ||X - T||_F + |x_11 - t_11|, minimum 0 at T, and a lower bound of -1."""
+    truth = support.gaussian(4, 3)
+
+    def lowest(**options: object) -> float:
+        rule = rules.NormalizedGradient(schedules.polyak(optimum=-1.0, **options))  # type: ignore[arg-type]
+        x, best = np.zeros((4, 3)), np.inf
+        state = rule.init(x)
+        for _ in range(3000):
+            d = x - truth
+            value = np.linalg.norm(d) + abs(d[0, 0])
+            best = min(best, value)
+            grad = d / np.linalg.norm(d)
+            grad[0, 0] += np.sign(d[0, 0])
+            x, state = rule.update(x, grad, state, value=np.asarray(value))
+        return float(best)
+
+    assert lowest() <= 1.0
+    assert lowest() > 0.1
+    assert lowest(decrease=lambda t: (t + 1.0) ** -0.5) < 0.05
+
+
+@pytest.mark.parametrize(("p", "step", "alpha"), [(2.0, 0.75, 0.5), (1.5, 0.8, 0.6)])
+def test_exponents_for_heavy_tails(p: float, step: float, alpha: float) -> None:
+    for horizon in (1, 16, 10_000):
+        pair = schedules.heavy_tailed(horizon, p, step=3.0, alpha=0.5)
+        for t in (0, 7):
+            assert pair.step(t) == pytest.approx(3.0 * horizon**-step)
+            assert pair.beta(t) == pytest.approx(1.0 - 0.5 * horizon**-alpha)
+    at_any_time = schedules.heavy_tailed(p=p, step=3.0)
+    for t in (0, 15):
+        assert at_any_time.step(t) == pytest.approx(3.0 * (t + 1.0) ** -step)
+        assert at_any_time.beta(t) == pytest.approx(1.0 - (t + 1.0) ** -alpha)
+
+
+def test_exponents_of_storm() -> None:
+    for pair, length in ((schedules.storm(1000, step=2.0), 1000), (schedules.storm(step=2.0), 1)):
+        assert pair.step(0) == pytest.approx(2.0 * length ** (-2 / 3))
+        assert pair.beta(0) == pytest.approx(1.0 - length ** (-2 / 3))
+    assert schedules.storm().step(7) == pytest.approx(0.25)
+    assert schedules.storm().beta(7) == pytest.approx(0.75)
+
+
+def test_alpha_is_never_above_one(library: Library) -> None:
+    """Whatever its factor: beta stays at 0 or above, for numbers and for arrays."""
+    pair = schedules.storm(alpha=4.0)
+    assert pair.beta(0) == 0.0
+    assert pair.beta(63) == pytest.approx(0.75)
+    assert schedules.heavy_tailed(2, alpha=4.0).beta(0) == 0.0
+    t = library.array(np.asarray(0.0), "float32")
+    assert float(library.numpy(pair.beta(t))) == 0.0
+
+
+@pytest.mark.parametrize("rank", [1, 4, 12])
+def test_constants_of_the_linear_rate(rank: int) -> None:
+    """a = min(alpha, sqrt(k / 2)), a / k R q^t, q = sqrt(1 - a^2 / k)."""
+    for alignment in (0.1, 1.0, rank**0.5):
+        a = min(alignment, (rank / 2) ** 0.5)
+        q = (1 - a * a / rank) ** 0.5
+        schedule = schedules.linear_rate(5.0, alignment, rank)
+        assert [schedule(t) for t in range(3)] == pytest.approx(
+            [a / rank * 5 * q**t for t in range(3)]
+        )

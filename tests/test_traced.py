@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import Orthogonalization, orthogonalize, prox, rules, schedules
+from specdesc import (
+    Orthogonalization,
+    norms,
+    orthogonalize,
+    preconditioners,
+    prox,
+    rules,
+    schedules,
+)
 from tests import support
 from tests.support import OPERATIONS, Library, Operation, leaves
 from tests.test_stacks import check_mixed, mixed
@@ -125,6 +133,64 @@ def test_a_rule_runs_in_a_scan(rule: Any, jax: Any) -> None:
     values = JAX.numpy(values)
     assert np.isfinite(values).all()
     assert (values[-1] < values[0]).all()
+
+
+#: Rules with a buffer, each with a way of its own through a trace.
+SMOOTH = preconditioners.SoftSign(eps=0.5, geometry="elementwise")
+WITH_BUFFER = {
+    "muon": rules.Muon(0.1, beta=schedules.storm().beta, weight_decay=0.1, decay="cautious"),
+    "muon corrected": rules.Muon(0.1, momentum="ema_corrected", method="newton-schulz"),
+    "scion": rules.Scion(schedules.storm().step, norm=norms.Nuclear()),
+    "sign": rules.SignDescent(0.1, weight_decay=0.1, g=prox.MaxBall(2.0)),
+    "proximal": rules.ProximalSpectral(
+        0.1,
+        beta=schedules.heavy_tailed(p=1.5).beta,
+        preconditioner=preconditioners.Kappa(4, eps=0.5),
+        g=prox.SpectralBall(2.0),
+    ),
+    "storm": rules.ProximalStorm(0.1, preconditioner=SMOOTH, g=prox.L1(0.1), approximate=True),
+}
+#: One of them always, as each is a compilation; Muon is a public function of the table besides.
+BUFFERED = pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(rule, marks=[] if name == "storm" else [pytest.mark.slow], id=name)
+        for name, rule in WITH_BUFFER.items()
+    ],
+)
+
+
+@BUFFERED
+def test_a_rule_with_a_buffer_runs_in_a_scan(rule: Any, jax: Any) -> None:
+    target = JAX.array(support.easy(2, shape=(6, 4)), "float32")
+
+    def step(carry: Any, _: Any) -> Any:
+        x, state = carry
+        return rule.update(x, x - target, state), None
+
+    first = jax.numpy.zeros_like(target)
+    carry = (first, rule.init(first))
+    (x, state), _ = jax.jit(lambda c: jax.lax.scan(step, c, length=3))(carry)
+    for _ in range(3):
+        carry, _ = step(carry, None)
+    assert int(state["t"]) == 3
+    np.testing.assert_allclose(JAX.numpy(x), JAX.numpy(carry[0]), atol=1e-5)
+    for key in state:
+        np.testing.assert_allclose(JAX.numpy(state[key]), JAX.numpy(carry[1][key]), atol=1e-5)
+
+
+@BUFFERED
+def test_a_rule_with_a_buffer_compiles_in_torch(rule: Any, torch: Any) -> None:
+    """In one graph, and the second step takes the graph of the first."""
+    x, grad = (TORCH.array(y, "float32") for y in support.easy(2, shape=(6, 4)))
+    compiled = torch.compile(rule.update, fullgraph=True, backend="aot_eager")
+    found, state = compiled(x, grad, rule.init(x))
+    expected, same = rule.update(x, grad, rule.init(x))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        found, state = compiled(found, grad, state)
+    expected, same = rule.update(expected, grad, same)
+    np.testing.assert_allclose(TORCH.numpy(found), TORCH.numpy(expected), atol=1e-5)
+    assert list(state) == list(same)
 
 
 def test_a_grid_of_steps_under_vmap(jax: Any) -> None:

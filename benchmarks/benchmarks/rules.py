@@ -1,6 +1,6 @@
 """One update of every rule, and one step of robust recovery."""
 
-from specdesc import problems, prox, rules, schedules
+from specdesc import preconditioners, problems, prox, rules, schedules
 
 from .common import RANK, Kernel, matrix
 
@@ -8,10 +8,18 @@ RULES = {
     "SpectralDescent": rules.SpectralDescent(0.1),
     "TruncatedSpectralDescent": rules.TruncatedSpectralDescent(RANK, 0.1),
     "NormalizedGradient": rules.NormalizedGradient(0.1),
+    "Muon": rules.Muon(0.1),
+    "Scion": rules.Scion(0.1),
+    "ProximalSpectral": rules.ProximalSpectral(
+        0.1, preconditioner=preconditioners.Kappa(4), g=prox.SpectralBall(1.0)
+    ),
 }
 NEEDS = {
     "SpectralDescent": ("orthogonalize",),
     "TruncatedSpectralDescent": ("truncated_svd", "initial_start"),
+    "Muon": ("orthogonalize",),
+    "Scion": ("norms.Spectral",),
+    "ProximalSpectral": ("preconditioners[spectral]", "prox.SpectralBall"),
 }
 
 

@@ -7,7 +7,7 @@ whole matrix. A function of the magnitudes is lifted to matrices by `Parts.rebui
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from specdesc._array import eps, working
+from specdesc._array import eps, scalar, smallest_normal, working
 from specdesc._core.linalg import balance, per_batch, replace_broken, restore, thin_svd, zeros
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
@@ -77,10 +77,10 @@ class Groups:
         if self.kept == tuple(self.safe.shape) and old.dtype == self.safe.dtype:
             y = xp.sign(self.safe) * new
         else:
-            # Direction first: a quotient of norms may overflow where no result does.
-            direction = self.safe / xp.astype(
-                xp.where(old > 0, old, xp.ones_like(old)), self.safe.dtype
-            )
+            # Direction first: a quotient of norms may overflow where no result does. The reciprocal
+            # of a subnormal number is infinite, and a complex quotient is made with it.
+            least = scalar(self.backend, smallest_normal(xp, old.dtype), old)
+            direction = self.safe / xp.astype(xp.maximum(old, least), self.safe.dtype)
             y = direction * xp.astype(new, self.safe.dtype)
             # An unchanged norm means an unchanged group, to the last bit.
             y = xp.where(new == old, self.safe, y)

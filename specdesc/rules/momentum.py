@@ -1,7 +1,10 @@
-"""Running averages of gradients. `beta` is the factor on the old one, everywhere."""
+"""Running averages of gradients. `beta` is the factor on the old one, everywhere.
+
+Sums are made in a working precision and rounded once. A matrix with a NaN or an inf is all NaN.
+"""
 
 from specdesc._array import enter, working
-from specdesc._core.linalg import zeros
+from specdesc._core.linalg import replace_broken, restore, zeros
 from specdesc._typing import Array
 from specdesc.backends import Backend
 from specdesc.rules import rule
@@ -39,13 +42,26 @@ def from_first(beta: Array, state: State, /, *, backend: Backend) -> Array:
 
 
 def ema(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
-    """Return beta buffer + (1 - beta) grad: summed in a working precision, rounded once."""
-    xp = backend.xp
-    total = beta * working(xp, buffer) + (1.0 - beta) * working(xp, grad)
-    return xp.astype(total, grad.dtype, copy=False)
+    """Return beta buffer + (1 - beta) grad."""
+    return combination((beta, buffer), (1.0 - beta, grad), like=grad, backend=backend)
 
 
 def heavy_ball(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
-    """Return beta buffer + grad: summed in a working precision, rounded once."""
+    """Return beta buffer + grad."""
+    return combination((beta, buffer), (1.0, grad), like=grad, backend=backend)
+
+
+def combination(*terms: tuple[float | Array, Array], like: Array, backend: Backend) -> Array:
+    """Return the sum of factor * matrix over the terms, in the dtype of `like`.
+
+    Summed in a working precision and rounded once; a matrix that is not finite in one of its terms
+    is all NaN, and meets no arithmetic on the way. Always a new array.
+    """
     xp = backend.xp
-    return xp.astype(beta * working(xp, buffer) + working(xp, grad), grad.dtype, copy=False)
+    total, finite = None, None
+    for weight, x in terms:
+        safe, whole = replace_broken(working(xp, x), backend=backend)
+        term = weight * safe
+        total = term if total is None else total + term
+        finite = whole if finite is None else finite & whole
+    return xp.astype(restore(total, finite, backend=backend), like.dtype, copy=False)

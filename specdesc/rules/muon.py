@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal, get_args
 
 from specdesc._array import is_complex, working
+from specdesc._core.linalg import replace_broken
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.orthogonalize import METHODS, Method, orthogonalize
@@ -13,7 +14,7 @@ from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
 from specdesc.schedules import Schedule
 
 Decay = Literal["decoupled", "independent", "l2", "cautious", "frank_wolfe"]
-Momentum = Literal["ema", "heavy_ball"]
+Momentum = Literal["ema", "heavy_ball", "ema_corrected"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class Muon:
         do not grow by the step, Re(conj(u) x) >= 0 with u the entry of U Vᴴ. ``"frank_wolfe"``: the
         constrained step x <- (1 - step) x - (step / weight_decay) scale U Vᴴ on the ball of
         spectral norm scale / weight_decay; it is ``"decoupled"`` with step / weight_decay.
-    momentum : {"ema", "heavy_ball"}
+    momentum : {"ema", "heavy_ball", "ema_corrected"}
         buffer <- beta buffer + (1 - beta) grad, or beta buffer + grad. The factor does not tell
-        them apart: with a constant beta the steps are the same.
+        them apart: with a constant beta the steps are the same. ``"ema_corrected"`` looks ahead as
+        optax does, with averages that are divided by 1 - beta^(t + 2) and 1 - beta^(t + 1), which
+        makes the first steps those of the gradient more than of the buffer; beta must be a number.
     scale : str or callable
         As in `scale_factor`.
     layout : {"out_in", "in_out"}
@@ -53,8 +56,9 @@ class Muon:
 
     Notes
     -----
-    The buffer has the dtype of x; sums are made in float32 at least and rounded once. There is no
-    bias correction: the factor does not see a positive multiple. Conventions as in Keller Jordan's
+    The buffer has the dtype of x; sums are made in float32 at least and rounded once. Bias
+    correction matters to Nesterov's form alone: the factor does not see a positive multiple.
+    Conventions as in Keller Jordan's
     Muon and ``torch.optim.Muon``, whose defaults these are but for weight decay (theirs is 0.1) and
     for the accuracy of the factor. Cautious decay: arXiv:2510.12402. Cost: one `orthogonalize`, to
     working accuracy unless `method` names a published iteration.
@@ -96,6 +100,9 @@ class Muon:
         if self.polar_dtype not in (None, *_DTYPES):
             msg = f"polar_dtype must be one of {', '.join(_DTYPES)}, got {self.polar_dtype!r}"
             raise ValueError(msg)
+        if self.momentum == "ema_corrected" and callable(self.beta):
+            msg = f"beta must be a number for momentum='ema_corrected', got {self.beta!r}"
+            raise ValueError(msg)
         if self.decay == "frank_wolfe":
             rule.check_share(self.step)
             if self.weight_decay == 0.0:
@@ -118,13 +125,15 @@ class Muon:
     ) -> tuple[Array, State]:
         """Return the next point and state."""
         backend = rule.enter_update(x, grad)
+        xp = backend.xp
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value)
             beta = momentum.factor(self.beta, x, grad, state, value)
             pull = self._with_l2(grad, x, backend)
-            average = _AVERAGES[self.momentum]
-            buffer = average(state["momentum_buffer"], pull, beta, backend=backend)
-            ahead = average(buffer, pull, beta, backend=backend) if self.nesterov else buffer
+            average = momentum.heavy_ball if self.momentum == "heavy_ball" else momentum.ema
+            buffer = ahead = average(state["momentum_buffer"], pull, beta, backend=backend)
+            if self.nesterov:
+                ahead = average(self._weighed(buffer, beta, state, xp), pull, beta, backend=backend)
             direction = self._factor(ahead, backend)
             y = self._moved(x, size, direction, backend)
             return rule.finish(y, size, None, {**state, "momentum_buffer": buffer})
@@ -132,9 +141,16 @@ class Muon:
     def _with_l2(self, grad: Array, x: Array, backend: Backend) -> Array:
         if self.decay != "l2" or self.weight_decay == 0.0:
             return grad
-        xp = backend.xp
-        total = working(xp, grad) + self.weight_decay * working(xp, x)
-        return xp.astype(total, grad.dtype, copy=False)
+        terms = ((1.0, grad), (self.weight_decay, x))
+        return momentum.combination(*terms, like=grad, backend=backend)
+
+    def _weighed(self, buffer: Array, beta: Array, state: State, xp: Namespace) -> Array:
+        """Return the buffer with its weight relative to the gradient that is added to it."""
+        if self.momentum != "ema_corrected":
+            return buffer
+        t = xp.astype(state["t"], beta.dtype)
+        weight = (1.0 - beta ** (t + 1.0)) / (1.0 - beta ** (t + 2.0))
+        return weight * working(xp, buffer)
 
     def _factor(self, x: Array, backend: Backend) -> Array:
         if self.polar_dtype is None:
@@ -157,18 +173,19 @@ class Muon:
             share = decay * xp.ones_like(size)
         keep = (1.0 - share)[..., None, None]
         if self.decay == "cautious":
-            keep = xp.where(_shrinks(x, direction, xp), keep, xp.ones_like(keep))
+            keep = xp.where(_shrinks(x, direction, backend), keep, xp.ones_like(keep))
         return rule.blend(x, keep, reach, direction, backend=backend)
 
 
-def _shrinks(x: Array, direction: Array, xp: Namespace) -> Array:
+def _shrinks(x: Array, direction: Array, backend: Backend) -> Array:
     """Say which entries of `x` a step against `direction` does not make larger, to first order."""
+    xp = backend.xp
+    x, _ = replace_broken(x, backend=backend)
     direction = xp.astype(direction, x.dtype, copy=False)
     if not is_complex(xp, x.dtype):
         return x * direction >= 0
     return xp.real(xp.conj(direction) * x) >= 0
 
 
-_AVERAGES = {"ema": momentum.ema, "heavy_ball": momentum.heavy_ball}
 _CHOICES = {"decay": get_args(Decay), "momentum": get_args(Momentum), "method": METHODS}
 _DTYPES = ("bfloat16", "float16", "float32", "float64", "complex64", "complex128")

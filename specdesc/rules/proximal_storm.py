@@ -2,9 +2,8 @@
 
 from dataclasses import KW_ONLY, dataclass
 
-from specdesc._array import check_same_shape, enter, working
+from specdesc._array import check_same_shape, enter
 from specdesc._typing import Array
-from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
 from specdesc.proximal import proximal_step
@@ -93,11 +92,14 @@ class ProximalStorm:
             size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
             beta = momentum.factor(self.beta, x, grad, state, value)
             beta = momentum.from_first(beta, state, backend=backend)
-            buffer = _corrected(state["momentum_buffer"], grad, before, beta, backend)
+            terms = ((1.0, grad), (beta, state["momentum_buffer"]), (-beta, before))
+            buffer = momentum.combination(*terms, like=grad, backend=backend)
             y = proximal_step(x, buffer, size, preconditioner=self.preconditioner, g=self.g)
             state = {**state, "momentum_buffer": buffer}
             if self.approximate:
-                state["previous_grad"] = backend.xp.asarray(grad, copy=True)
+                state["previous_grad"] = momentum.combination(
+                    (1.0, grad), like=grad, backend=backend
+                )
             return rule.finish(y, size, None, state)
 
     def _before(self, grad: Array, state: State, previous_grad: Array | None) -> Array:
@@ -112,10 +114,3 @@ class ProximalStorm:
         enter("rules", grad, previous_grad, names=("grad", "previous_grad"))
         check_same_shape(grad, previous_grad, "grad", "previous_grad")
         return previous_grad
-
-
-def _corrected(buffer: Array, grad: Array, before: Array, beta: Array, backend: Backend) -> Array:
-    """Return grad + beta (buffer - before): summed in a working precision, rounded once."""
-    xp = backend.xp
-    total = working(xp, grad) + beta * (working(xp, buffer) - working(xp, before))
-    return xp.astype(total, grad.dtype, copy=False)
