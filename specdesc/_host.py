@@ -109,7 +109,7 @@ def stacked(rows: list[Array], /) -> Array:
     return numpy.stack(rows)
 
 
-def quantiles(rows: Sequence[Sequence[float]], shares: tuple[float, ...], /) -> Array:
+def quantiles(rows: Sequence[Any], shares: tuple[float, ...], /) -> Array:
     """Return quantiles over the first axis, one row a share; rows may be a host array."""
     return numpy.quantile(numpy.asarray(rows), shares, axis=0)
 
@@ -132,3 +132,20 @@ def with_ones(rows: Array, /) -> Array:
 def spaced(first: float, last: float, count: int, /) -> Array:
     """Return equally spaced numbers from `first` to `last`."""
     return numpy.linspace(first, last, count)
+
+
+def least_squares(matrix: Array, targets: Array, /) -> Array:
+    """Return the least-squares solutions of a host system, one a column of the targets."""
+    return numpy.linalg.lstsq(matrix, targets)[0]
+
+
+def fitted_power(x: Array, y: Array, /) -> tuple[float, float]:
+    """Return the exponent and the factor of the power law that fits best, in logarithms."""
+    exponent, constant = numpy.polyfit(numpy.log(x), numpy.log(y), 1)
+    return float(exponent), float(numpy.exp(constant))
+
+
+def svd(matrix: Array, /) -> tuple[Array, Array, Array]:
+    """Return ``(U, S, Vh)`` of the thin SVD of a host matrix."""
+    u, s, vh = numpy.linalg.svd(matrix, full_matrices=False)
+    return u, s, vh

@@ -18,6 +18,9 @@ SYMMETRIC = ((1.0, 0.2), (0.2, 0.5))
 STEPS = 1500
 DECAYS = (0.2, 0.4)
 
+#: How much of the trace may move by rounding: the step is noise where the rest comes near 0.
+DRIFT = 1e-6
+
 
 def run(trial: Trial, /) -> Finding:
     """Descend from symmetric and from random starts, and with weight decay."""
@@ -29,10 +32,10 @@ def run(trial: Trial, /) -> Finding:
     stuck = min(cell["spectral"][-1] / cell["spectral"][0] for cell in locked)
     plain = max(cell["plain"][-1] / cell["plain"][0] for cell in locked)
     converged = [sum(row[-1] < 1e-2 * row[0] for row in cell["values"]) for cell in random]
-    fails = moved < 1e-10 and stuck > 0.1
+    fails = moved < DRIFT and stuck > 0.1
     sentence = (
-        f"From a symmetric start the trace moves by {moved:.0e} of itself and the objective keeps "
-        f"at least {stuck:.0%} of its first value, whatever the steps; plain subgradient steps "
+        f"From a symmetric start the trace moves by {moved:.0e} of itself, by rounding, and the "
+        f"objective keeps at least {stuck:.0%} of its first value; plain subgradient steps "
         f"leave {plain:.0e} of it. With weight decay the trace goes to 0 and not to the solution. "
         "The set of bad starts is thin: random starts come down by a factor of 100 in "
         f"{sum(converged)} of {len(RATIOS) * len(trial.seeds)} runs. All three functions have a "

@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-import time
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from specdesc import _extras, _host, backends
+from specdesc.backends import Backend
 from specdesc.recover.errors import UsageError
 from specdesc.verify.claim import Claim, Finding
 from specdesc.verify.trial import Trial
@@ -75,18 +76,16 @@ def verify(options: Options, say: Callable[[str], None] = print, /) -> dict[str,
 
     Raises
     ------
-    specdesc.backends.BackendUnavailable
-        Nothing has been written then.
+    specdesc.backends.BackendUnavailable, UsageError
+        There is no such backend, or it makes no float64. Nothing has been written then.
     """
     leaf = backends.load(options.backend)
+    _check_precision(leaf)
     options.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Finding] = {}
     for claim in options.claims:
         say(f"{claim.name}: {claim.statement}\n  source: {claim.source}")
-        begin = time.perf_counter()
-        with _bar(claim.name) as tell:
-            finding = claim.run(Trial(options.quick, leaf, _cells(claim, options), tell))
-        seconds = time.perf_counter() - begin
+        finding, seconds = _run(claim, leaf, options)
         record = {
             "claim": claim.name,
             "statement": claim.statement,
@@ -107,16 +106,54 @@ def verify(options: Options, say: Callable[[str], None] = print, /) -> dict[str,
     return found
 
 
+def _check_precision(leaf: Backend) -> None:
+    try:
+        leaf.from_host(_host.as_array([0.0]), dtype="float64")
+    except ValueError as error:
+        msg = f"{leaf.name}: {error}; claims need double precision"
+        raise UsageError(msg) from error
+
+
+def _run(claim: Claim, leaf: Backend, options: Options) -> tuple[Finding, float]:
+    """Return what was found and how long its cells took, in this run and in earlier ones."""
+    keys: set[str] = set()
+    with _bar(claim.name) as tell:
+
+        def note(key: str) -> None:
+            keys.add(key)
+            tell(key)
+
+        trial = Trial(options.quick, leaf, _cells(claim, options), note)
+        finding = claim.run(trial)
+    return finding, sum(map(trial.seconds, keys))
+
+
 def _cells(claim: Claim, options: Options) -> Path:
-    """Return the folder of finished cells: another one whenever the text of the claim changes."""
-    source = inspect.getsource(inspect.getmodule(claim.run) or claim.run)
-    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+    """Return the folder of finished cells: another one whenever the code of the claim changes."""
+    modules = _modules(claim.run.__module__, {})
+    digest = hashlib.sha256("".join(modules[name] for name in sorted(modules)).encode())
     length = "quick" if options.quick else "full"
-    folder = options.out / "cells" / f"{claim.name}-{length}-{options.backend}-{digest}"
+    folder = (
+        options.out / "cells" / f"{claim.name}-{length}-{options.backend}-{digest.hexdigest()[:12]}"
+    )
     if options.fresh and folder.is_dir():
         for finished in folder.glob("*.json"):
             finished.unlink()
     return folder
+
+
+def _modules(name: str, known: dict[str, str]) -> dict[str, str]:
+    """Return the source of a module and of what it uses of this package, by name.
+
+    A change of the mathematics below is not seen: for that there is ``--fresh``.
+    """
+    module = sys.modules[name]
+    known[name] = inspect.getsource(module)
+    for value in list(vars(module).values()):
+        used = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        if isinstance(used, str) and used.startswith(f"{__package__}.") and used not in known:
+            _modules(used, known)
+    return known
 
 
 def _write(claim: Claim, finding: Finding, record: Mapping[str, Any], out: Path) -> None:

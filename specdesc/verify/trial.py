@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +67,20 @@ class Trial:
         path = self.folder / _file_name(key)
         text = _read(path)
         if text is None:
-            text = json.dumps({"key": key, "value": compute()})
+            begin = time.perf_counter()
+            value = compute()
+            seconds = time.perf_counter() - begin
+            text = json.dumps({"key": key, "seconds": seconds, "value": value})
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_text(path, text)
         self.tell(key)
         return json.loads(text)["value"]
+
+    def seconds(self, key: str, /) -> float:
+        """Return how long a finished cell took to compute, in this run or an earlier one."""
+        return float(
+            json.loads(_read(self.folder / _file_name(key)) or '{"seconds": 0}')["seconds"]
+        )
 
 
 def _file_name(key: str) -> str:
