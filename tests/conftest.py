@@ -49,14 +49,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give all tests of JAX to one worker: two would compile the same functions twice."""
+    """Give to one worker what two would do twice: JAX's compilations, the quick targets."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneWorkerForJax(LoadScopeScheduling):
+    class OneWorker(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "jax" if "[jax" in nodeid else nodeid
+            return next((key for key in ("[jax", "test_targets") if key in nodeid), nodeid)
 
-    return OneWorkerForJax(config, log)
+    return OneWorker(config, log)
 
 
 def _sets_dtype(metafunc: pytest.Metafunc) -> bool:

@@ -49,9 +49,21 @@ def _outcomes(path, tmp_path, **options):
     return {o.method: o for o in found}, "\n".join(said)
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
+#: Five seeds in float32 on NumPy, and the first one in every other way; the rest is marked.
+PHOTOGRAPHS = [
+    pytest.param(
+        backend,
+        dtype,
+        seed,
+        marks=[pytest.mark.slow] if seed and (backend, dtype) != ("numpy", "float32") else [],
+    )
+    for backend in ("numpy", "torch")
+    for dtype in ("float32", "float64")
+    for seed in range(5)
+]
+
+
+@pytest.mark.parametrize(("backend", "dtype", "seed"), PHOTOGRAPHS)
 def test_a_destroyed_photograph_comes_back(brick, backend, dtype, seed):
     """Gains 12 dB over the destroyed picture and stays within 0.7 dB of pursuit, or above it."""
     from specdesc.recover import job, methods
