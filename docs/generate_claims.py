@@ -1,8 +1,8 @@
 """Write claims.md from what ``specdesc verify --all`` has written.
 
-``python docs/generate_claims.py FOLDER`` first takes the numbers and the figures of full runs out of
-FOLDER into docs/data/claims and docs/images; without a folder it uses those that are there, and with
-``--check`` it only says (exit code 1) that the committed page is not what they give.
+``python docs/generate_claims.py FOLDER`` first takes the numbers and the figures of full runs out
+of FOLDER into docs/data/claims and docs/images; without a folder it uses those that are there, and
+with ``--check`` it only says (exit code 1) that the committed page is not what they give.
 """
 
 import argparse
@@ -36,11 +36,11 @@ $ specdesc verify recovery --quick          # one of them, in seconds; numbers, 
 $ specdesc verify --all --out claims        # all of them, full
 ```
 
-**Sources.** Of arXiv:2605.26977 and arXiv:2605.11850 only the abstracts were available: "(abstract)"
-marks what stands there, "(secondary)" what a text about the paper says, "(derived)" what is our
-reconstruction. No set-up, constant or number on this page is the papers'. A verdict is on the
-statement as it is written here, in the set-up that is named, and on no more than that. A claim that
-fails stays on the page.
+**Sources.** Of arXiv:2605.26977 and arXiv:2605.11850 only the abstracts were available.
+"(abstract)" marks what stands there, "(secondary)" what a text about the paper says, "(derived)"
+what is our reconstruction from it. No set-up, constant or number on this page is the papers'. A
+verdict is on the statement as it is written here, in the set-up that is named, and on no more than
+that. A claim that fails stays on the page.
 """
 
 PLAIN = """\
@@ -50,14 +50,17 @@ PLAIN = """\
   subgradient steps, and none is promised.** That problem has no preferred directions; all of them
   converge linearly at the same pace, and end at the same noise floor (`recovery`, `noise-floor`,
   `effect-of-k`).
-- **A truncated step with k at the rank of the solution or below it needs slower steps or more
-  measurements** than the full step when many measurements are outliers (`effect-of-k`,
-  `phase-diagram`). With k some times the rank it is as fast, and cheaper to compute.
+- **Without a projection, truncation to the rank of the solution costs measurements.** In the phase
+  diagram the truncated step with k = 2 succeeds from three n² measurements on, the full step from
+  two, and the plain subgradient from one and a half (no outliers, `phase-diagram`). With k some
+  times the rank it is as fast as the full step (`recovery`), and cheaper to compute.
 - **With weight decay truncation lowers the constant** of the 1/t rate: the ball of a truncated step
   is smaller and fits a low-rank solution better (`weight-decay-rates`). With the solution at the
   edge of the ball the rate is lost for every method.
-- **With few measurements nothing recovers without a bound on the rank.** A projection of the iterate
-  makes the difference, and it does so for plain subgradient steps as well (`phase-diagram`).
+- **With fewer than n² measurements nothing recovers without a bound on the rank.** A projection of
+  the iterate onto the rank makes the difference. Beside it truncation helps: the truncated step
+  recovers where the full spectral step does so only on some seeds. Plain subgradient steps with the
+  same projection recover at least as often as both (`phase-diagram`).
 - **Convex, Lipschitz and sharp is not enough for spectral descent.** Below a ratio of 1/2 of
   sharpness to Lipschitz constant it can stand still where plain subgradient steps converge
   (`counterexample`), with weight decay too.
@@ -106,7 +109,7 @@ def page():
         for name in CLAIMS
         if (DATA / f"{name}.json").exists()
     }
-    rows = [("claim", "verdict", "seconds"), ("---", "---", "---:")]
+    rows = [("claim", "verdict", "seconds, on a busy machine"), ("---", "---", "---:")]
     rows += [
         (f"[{name}](#{name})", WORDS[each["verdict"]], f"{each['seconds']:.0f}")
         for name, each in records.items()
@@ -126,8 +129,10 @@ def section(record):
 
 **{WORDS[record["verdict"]]}.** {record["sentence"]}
 
-*Source:* {record["source"]}. *Run:* `specdesc verify {name}`, backend {record["backend"]}. All
-numbers: `docs/data/claims/{name}.json`.
+Source: {record["source"]}.
+
+Run: `specdesc verify {name}`, backend {record["backend"]}. All numbers:
+`docs/data/claims/{name}.json`.
 
 ![{name}](images/claim-{name}.png)
 """
