@@ -139,15 +139,15 @@ class _Norm:
         if not 0.0 <= radius < float("inf"):
             msg = f"radius must be a finite number of at least 0, got {radius!r}"
             raise ValueError(msg)
-        return self._uphill(g, lambda ascent, _: -radius * ascent)
+        return self._uphill(g, -radius)
 
     def direction(self, g: Array, /) -> Array:
         """Return -lmo(g, 1), the steepest ascent of this norm."""
-        return self._uphill(g, lambda ascent, _: ascent)
+        return self._uphill(g, 1.0)
 
     def sharp(self, g: Array, /) -> Array:
         """Return dual(g) direction(g), the maximiser of Re <g, s> - value(s)² / 2."""
-        return self._uphill(g, lambda ascent, size: size * ascent)
+        return self._uphill(g, None)
 
     def _check(self, x: Array) -> None:
         """Raise `ValueError` for a matrix that the norm is not defined for."""
@@ -172,7 +172,8 @@ class _Norm:
             found = measure(balanced.matrix, backend) * size
             return restore(found, per_batch(balanced.finite), backend=backend)
 
-    def _uphill(self, g: Array, scaled: Callable[[Array, Array], Array]) -> Array:
+    def _uphill(self, g: Array, length: float | None) -> Array:
+        """Return the steepest ascent times a length, or times the dual norm for None."""
         backend = enter(f"norms.{type(self).__name__}", g)
         xp = backend.xp
         self._check(g)
@@ -181,8 +182,12 @@ class _Norm:
                 return zeros(tuple(g.shape), g, backend=backend)
             balanced = balance(working(xp, g), backend=backend)
             x = balanced.matrix
-            size = self._dual(x, backend)[..., None, None] * balanced.scale
-            found = scaled(self._ascent(x, backend), xp.astype(size, x.dtype))
+            found = self._ascent(x, backend)
+            if length is None:
+                size = self._dual(x, backend)[..., None, None] * balanced.scale
+                found = xp.astype(size, x.dtype) * found
+            elif length != 1.0:
+                found = length * found
             found = restore(found, balanced.finite, backend=backend)
             return xp.astype(found, g.dtype, copy=False)
 
