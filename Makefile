@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test test-slow test-gpu test-wheel doctest lint bench bench-truncated calibrate targets \
-	docs clean
+	claims docs clean
 
 demo: .venv/demo
 	mkdir -p out
@@ -30,7 +30,7 @@ test-wheel: .venv/test
 doctest: .venv/test
 	$(BIN)/python -m pytest --doctest-modules specdesc
 	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md docs/proximal.md \
-	  docs/driver.md docs/diagnostics.md
+	  docs/driver.md docs/diagnostics.md docs/trees.md
 
 lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .
@@ -38,6 +38,7 @@ lint: .venv/test .venv/lint
 	$(BIN)/mypy
 	$(BIN)/python docs/generate_support.py --check
 	$(BIN)/python docs/generate_proximal.py --check
+	$(BIN)/python docs/generate_claims.py --check
 
 bench: .venv/test .venv/bench
 	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
@@ -57,6 +58,11 @@ calibrate: .venv/test
 # Beside SciPy, scikit-learn and torch; writes docs/benchmarks-truncated.md. Some minutes.
 bench-truncated: .venv/test .venv/bench
 	$(BIN)/python benchmarks/truncated.py
+
+# Every claim in full, about half an hour; goes on where an interrupted run was.
+claims: .venv/test
+	$(ONE_THREAD) $(BIN)/specdesc verify --all --out out/claims
+	$(BIN)/python docs/generate_claims.py out/claims
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html

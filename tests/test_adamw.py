@@ -51,6 +51,20 @@ def test_a_complex_entry_is_divided_by_its_absolute_value() -> None:
     np.testing.assert_allclose(turned, 1j * y, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_gradients_whose_squares_overflow_are_steps_like_others(dtype: str) -> None:
+    x = np.zeros((5, 4), dtype=dtype)
+    grad = support.gaussian(5, 4, dtype=dtype).astype(dtype)
+    rule = rules.AdamW(0.1)
+    y, state = rule.update(x, grad, rule.init(x))
+    far, far_state = rule.update(x, grad * np.float32(1e30), rule.init(x))
+    np.testing.assert_allclose(far, y, atol=1e-6)
+    for _ in range(3):
+        y, state = rule.update(y, grad, state)
+        far, far_state = rule.update(far, grad * np.float32(1e30), far_state)
+    np.testing.assert_allclose(far, y, atol=1e-6)
+
+
 def test_a_schedule_is_followed() -> None:
     x, grad = support.gaussian(2, 5, 4)
     rule = rules.AdamW(schedules.geometric(0.1, 0.5), eps=1e-12)

@@ -74,6 +74,23 @@ def test_recovery_in_the_settings_of_the_theory(tmp_path, share, name, setting, 
     assert races.first_below(curve) <= (127 if share == 0.1 else 279)
 
 
+# --- T7: steps that know the error ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("a", [0.0, 0.5, 0.9])
+def test_steps_in_proportion_to_the_error_keep_their_bound(rng, a):
+    n, rho = 10, 2 / (1 + a) - 1
+    problem = problems.NuclearDistance(rng.standard_normal((n, n)), a)
+    x = problem.start()
+    for t in range(300):
+        bound = (1 - rho**2 / n) ** (t / 2)
+        assert problem.error(x) <= bound * (1 + 1e-12)
+        step = rho / n * np.linalg.norm(x - problem.truth)
+        rule = rules.SpectralDescent(step)
+        x, _ = rule.update(x, problem.value_and_grad(x)[1], rule.init(x))
+    assert problem.error(x) < (1e-6 if a == 0 else 0.9)
+
+
 # --- T8: alignment --------------------------------------------------------------------------------
 
 

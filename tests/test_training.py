@@ -210,7 +210,10 @@ def test_among_equal_accuracies_the_lower_loss_is_chosen_and_a_diverged_run_last
 def table(held: list[float], free: list[float], excess: float = 0.0) -> dict[str, Any]:
     def run(tests: list[float], constrained: bool) -> dict[str, Any]:
         cell = {"valid": 0.5, "loss": 0.1, "spectral": 2.0, "frobenius": 3.0, "excess": excess}
-        cells = [{**cell, "test": t, "seconds": 1.0, "gradients": 10} for t in tests]
+        cells = [
+            {**cell, "test": t, "seconds": 1.0, "processor seconds": 1.0, "gradients": 10}
+            for t in tests
+        ]
         grid = {0.1: cells[:2], 0.2: cells[:2], 0.4: cells[:2]}
         return {"step": 0.2, "cells": cells, "grid": grid, "constrained": constrained}
 
@@ -252,7 +255,7 @@ def test_every_candidate_learns_and_stays_in_its_set(candidate: Any) -> None:
         params, state = trees.update(params, grads, state, route, previous_grads=old)
         assert runs._excess(params, candidate.constraint) == 0.0
     assert route.needs_previous_grad == (candidate.gradients == 2)
-    limit = 0.95 if candidate.name.endswith("0.5") else 0.8
+    limit = 0.9 if candidate.name.endswith("ball 1") else 0.8
     assert problem.value(params) < limit * first
 
 
@@ -266,7 +269,8 @@ def test_a_run_counts_its_gradients_and_repeats() -> None:
     assert plain["excess"] == 0.0
     assert plain["spectral"] <= 2.0 * (1 + 1e-6)
     again = runs.train(task, known["proximal, spectral ball 2"], 0.1, 1, "numpy")
-    assert {**again, "seconds": 0.0} == {**plain, "seconds": 0.0}
+    clocks = {"seconds": 0.0, "processor seconds": 0.0}
+    assert {**again, **clocks} == {**plain, **clocks}
 
 
 def test_a_set_that_was_left_is_seen() -> None:

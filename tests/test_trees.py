@@ -37,9 +37,9 @@ def mapped(function: Any, params: Any) -> Any:
     return trees.rebuild(params, {k: function(x) for k, x in trees.leaves(params).items()})
 
 
-def muon_route(params: Any, *, stack: bool = True) -> trees.Route:
+def muon_route(params: Any, *, stack: bool | None = None) -> trees.Route:
     # What has no SVD of stacks takes the projections as one matrix, too.
-    view = "heads=3" if stack else "matrix"
+    view = "matrix" if stack is False else "heads=3"
     return trees.route(
         params,
         Group("layers.*", rules.Muon(0.1), ndim=2, stack=stack),
@@ -491,21 +491,31 @@ def test_parameters_of_one_shape_are_one_call() -> None:
 
     params = {"a": np.ones((4, 3)), "b": np.ones((4, 3)), "c": np.ones((3, 4)), "d": np.ones(12)}
     params["other"] = np.ones((4, 3))
-    route = trees.route(params, Group("other", Counted(0.1)), rest=Counted(0.1))
-    trees.update(params, params, trees.init(params, route), route)
-    assert sorted(calls) == [(2, 4, 3), (3, 4), (4, 3), (12, 1)]
+    params |= {"large": np.ones((65, 64)), "as large": np.ones((65, 64))}
+
+    def calls_of(stack: bool | None) -> list[tuple[int, ...]]:
+        calls.clear()
+        groups = [Group(name, Counted(0.1), view="whole", stack=stack) for name in ("other", "*")]
+        route = trees.route(params, *groups)
+        trees.update(params, params, trees.init(params, route), route)
+        return sorted(calls)
+
+    assert calls_of(True) == [(2, 4, 3), (2, 65, 64), (3, 4), (4, 3), (12, 1)]
+    assert calls_of(False) == [(3, 4), (4, 3), (4, 3), (4, 3), (12, 1), (65, 64), (65, 64)]
+    assert calls_of(None) == [(2, 4, 3), (3, 4), (4, 3), (12, 1), (65, 64), (65, 64)]
 
 
 def test_each_parameter_gets_the_step_of_its_rule(library: Library) -> None:
     """On every library as by hand on NumPy; the arrays stay of their library."""
     if library.compiles:
         pytest.skip("each shape is a compilation: under jit, below")
-    stack = library.backend != "dask"
+    stack = False if library.backend == "dask" else None
+    steps = 1 if library.backend == "dask" else 2
     host, host_grads = tree(), tree(seed=50)
     params, grads = (mapped(lambda x: library.array(x, "float32"), t) for t in (host, host_grads))
     route = muon_route(params, stack=stack)
     state = trees.init(params, route)
-    for _ in range(2):
+    for _ in range(steps):
         params, state = trees.update(params, grads, state, route)
     muon, adamw, sd = (
         rules.Muon(0.1),
@@ -517,7 +527,7 @@ def test_each_parameter_gets_the_step_of_its_rule(library: Library) -> None:
         start = trees.leaves(host)[path]
         x, grad = start.reshape(shape), trees.leaves(host_grads)[path].reshape(shape)
         own = rule.init(x)
-        for _ in range(2):
+        for _ in range(steps):
             x, own = rule.update(x, grad, own)
         found = trees.leaves(params)[path]
         support.assert_array(library, found, found, start.shape, "float32")
@@ -527,10 +537,10 @@ def test_each_parameter_gets_the_step_of_its_rule(library: Library) -> None:
         by_hand(f"layers.{i}.weight", muon, (8, 6))
         by_hand(f"layers.{i}.bias", adamw, (8, 1))
     by_hand("conv.0", sd, (4, 30))
-    by_hand("rest.qkv", muon, (3, 3, 4) if stack else (9, 4))
+    by_hand("rest.qkv", muon, (9, 4) if stack is False else (3, 3, 4))
     frozen = library.numpy(params["rest"]["embedding"])
     assert (frozen == host["rest"]["embedding"].astype("float32")).all()
-    assert int(library.numpy(state["layers.1.bias/t"])) == 2
+    assert int(library.numpy(state["layers.1.bias/t"])) == steps
 
 
 def test_nothing_that_is_handed_over_is_changed() -> None:
@@ -639,6 +649,22 @@ def test_under_jit_as_on_numpy() -> None:
     assert jax.tree.structure(params) == jax.tree.structure(host)
     assert_same(params, host, 1e-5)
     assert set(state) == set(keys)
+
+
+def test_in_one_graph_of_torch() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    layers = {"layers": tree()["layers"]}
+    params, grads = mapped(torch.asarray, layers), mapped(torch.asarray, layers)
+    route = trees.route(params, rest=rules.SignDescent(0.1))
+    state = trees.init(params, route)
+
+    def step(params: Any, grads: Any, state: Any) -> Any:
+        return trees.update(params, grads, state, route)
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    one, other = compiled(params, grads, state), step(params, grads, state)
+    assert_same(one[0], other[0], 1e-12)
+    assert list(one[1]) == list(other[1])
 
 
 def test_on_the_parameters_of_a_torch_module() -> None:

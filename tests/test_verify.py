@@ -127,6 +127,17 @@ def test_wrong_words_get_one_line_and_exit_code_2(tmp_path, capsys, words, part)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_backend_without_double_precision_is_refused(tmp_path, capsys, monkeypatch):
+    def refuse(*_, **__):
+        msg = "no float64 here"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(backends.load("numpy"), "from_host", refuse)
+    assert cli.main(["verify", "counterexample", "--out", str(tmp_path / "out")]) == 2
+    assert "no float64 here; claims need double precision" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_all_and_list_exclude_one_another(capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["verify", "--all", "--list"])

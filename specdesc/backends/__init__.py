@@ -208,11 +208,15 @@ def _claim(name: str, kind: type, /) -> Backend | None:
     # Whoever holds an array of a library has imported it: other libraries are not even asked.
     if name not in sys.modules:
         return None
+    leaf = _loaded(name)
+    return leaf if leaf is not None and leaf.owns(kind) else None
+
+
+def _loaded(name: str, /) -> Backend | None:
     try:
-        leaf = load(name)
+        return load(name)
     except BackendUnavailable:
         return None  # the agnostic path needs no leaf; `load(name)` tells why there is none
-    return leaf if leaf.owns(kind) else None
 
 
 def owner(x: Array, /) -> Backend | None:
@@ -224,9 +228,6 @@ def owner(x: Array, /) -> Backend | None:
 
 def opened(node: object, /) -> Opened | None:
     """Ask the libraries in use what is inside a container. Private to specdesc."""
-    for name in registered():
-        if name in sys.modules and name in available():
-            inside = load(name).open_node(node)
-            if inside is not None:
-                return inside
-    return None
+    leaves = (_loaded(name) for name in registered() if name in sys.modules)
+    inside = (leaf.open_node(node) for leaf in leaves if leaf is not None)
+    return next((each for each in inside if each is not None), None)

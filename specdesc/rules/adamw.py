@@ -4,7 +4,7 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from specdesc._array import is_complex, real_dtype, working
+from specdesc._array import real_dtype, working
 from specdesc._core.linalg import replace_broken, restore
 from specdesc._typing import Array, Namespace
 from specdesc.rules import rule
@@ -32,9 +32,10 @@ class AdamW:
     Notes
     -----
     arXiv:1711.05101 (foundation), with the conventions of ``torch.optim.AdamW`` but for the default
-    of weight decay (theirs is 0.01). The averages are float32 at least. A matrix whose gradient has
-    a NaN is NaN and leaves its averages as if the gradient were zero. Unlike the steps of spectral
-    rules, this one feels the scale of the gradient once that nears `eps`.
+    of weight decay (theirs is 0.01). The averages are float32 at least; that of the squares is kept
+    as its root, which gradients of any size have. A matrix whose gradient has a NaN is NaN and
+    leaves its averages as if the gradient were zero. Unlike the steps of spectral rules, this one
+    feels the scale of the gradient once that nears `eps`.
 
     Examples
     --------
@@ -73,7 +74,7 @@ class AdamW:
         return {
             **state,
             "mean": xp.zeros(shape, dtype=wide, device=device),
-            "mean_square": xp.zeros(shape, dtype=real_dtype(xp, wide), device=device),
+            "root_mean_square": xp.zeros(shape, dtype=real_dtype(xp, wide), device=device),
         }
 
     def update(
@@ -92,14 +93,17 @@ class AdamW:
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value)
             pull, finite = replace_broken(working(xp, grad), backend=backend)
-            mean = self.betas[0] * state["mean"] + (1.0 - self.betas[0]) * pull
-            power = xp.real(pull * xp.conj(pull)) if is_complex(xp, pull.dtype) else pull * pull
-            mean_square = self.betas[1] * state["mean_square"] + (1.0 - self.betas[1]) * power
-            first, second = (_unbias(beta, state["t"], mean_square, xp) for beta in self.betas)
-            root = xp.sqrt(mean_square / second) + self.eps
-            direction = restore(mean / xp.astype(first * root, mean.dtype), finite, backend=backend)
+            first, second = self.betas
+            mean = first * state["mean"] + (1.0 - first) * pull
+            # The root is kept, and no square is ever made: gradients of 1e30 have none in float32.
+            root = xp.hypot(
+                second**0.5 * state["root_mean_square"], (1.0 - second) ** 0.5 * xp.abs(pull)
+            )
+            bias, bias_of_squares = (_unbias(beta, state["t"], root, xp) for beta in self.betas)
+            shrink = 1.0 / (bias * (root / bias_of_squares**0.5 + self.eps))
+            direction = restore(mean * xp.astype(shrink, mean.dtype), finite, backend=backend)
             y = rule.move(x, size, direction, self.weight_decay, backend=backend)
-            return rule.finish(y, size, None, {**state, "mean": mean, "mean_square": mean_square})
+            return rule.finish(y, size, None, {**state, "mean": mean, "root_mean_square": root})
 
 
 def _unbias(beta: float, t: Array, like: Array, xp: Namespace) -> Array | float:

@@ -95,7 +95,9 @@ def _open(node: Any, path: str) -> Opened | None:
 
 def _refill(node: dict[Any, Any], children: list[Any]) -> dict[Any, Any]:
     """Return a dictionary of the same kind: a default factory and an order stay what they are."""
-    new = copy(node)
+    if type(node) is dict:
+        return dict(zip(node, children, strict=True))
+    new = copy(node)  # compilers do not follow it, so that plain ones are made above
     new.update(zip(node, children, strict=True))
     return new
 

@@ -45,9 +45,11 @@ class Group:
     layout : {"out_in", "in_out"}, optional
         Whether outputs are the first axis of a parameter (torch) or its last (JAX, Keras). None is
         that of `rule` if it has one, else ``"out_in"``.
-    stack : bool
-        Update all parameters with one view shape in one call of the rule. False is a loop, which
-        copies less, and is what dask needs: it has no SVD of stacks.
+    stack : bool, optional
+        Update all parameters with one view shape in one call of the rule. None does so where it is
+        known to be faster: on accelerators and under compilers always, where code may look at
+        values for views of at most 64 x 64 numbers. dask, which has no SVD of stacks, needs False
+        for rules that are made of one.
 
     Notes
     -----
@@ -61,7 +63,7 @@ class Group:
     view: str | Callable[[Shape], View] = "matrix"
     scale: Scale | None = None
     layout: Layout | None = None
-    stack: bool = True
+    stack: bool | None = None
 
     def takes(self, path: str, x: Array, /) -> bool:
         """Say whether this group is for a parameter."""

@@ -31,8 +31,8 @@ class Entry:
         What the step of the rule is multiplied by for the sizes of the view.
     group : int
         Which of the groups took it, -1 for the rest.
-    stack : bool
-        Whether it may be updated together with others.
+    stack : bool or None
+        Whether it is updated together with others, as in `Group`.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Entry:
     rule: Rule | None
     scale: float
     group: int
-    stack: bool
+    stack: bool | None
 
     def update(
         self,

@@ -1,6 +1,7 @@
 """The rules of a route at work: the state of a tree, and its next step."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from specdesc._array import enter
@@ -9,6 +10,11 @@ from specdesc.backends import Backend
 from specdesc.rules.rule import State
 from specdesc.trees.containers import leaves, rebuild
 from specdesc.trees.routes import Entry, Route
+
+#: Numbers of a view up to which a stack is faster than a loop on a processor: measured on 12 to 24
+#: matrices on NumPy and torch, a stack of 32 x 32 takes between a ninth and four thirds of the
+#: time of the loop, one of 256 x 256 the same for Muon and up to six times as long for AdamW.
+SMALL = 64 * 64
 
 
 def init(params: Any, route: Route, /) -> State:
@@ -86,11 +92,11 @@ def update(
 
     Notes
     -----
-    Parameters of one group whose views have one shape and dtype are one call of the rule on their
-    stack, since matrices of a stack never touch one another; the result is that of a loop up to
-    rounding. A rule that stops at a tolerance may take the same care for the whole stack, and is
-    within its tolerance in both. Counters of a stack, integers without axes, are those of its first
-    parameter: all of them count every update.
+    Parameters of one group whose views have one shape and dtype may be one call of the rule on
+    their stack, see `Group`. Matrices of a stack never touch one another: the result is that of a
+    loop up to rounding. A rule that stops at a tolerance may take the same care for the whole
+    stack, and is within its tolerance in both. Counters of a stack, integers without axes, are
+    those of its first parameter: all of them count every update.
     """
     xs, gradients = _checked(params, route, "params"), _checked(grads, route, "grads")
     previous = None if previous_grads is None else _checked(previous_grads, route, "previous_grads")
@@ -125,10 +131,16 @@ def _stacks(route: Route, arrays: Mapping[str, Array]) -> list[list[Entry]]:
     for entry in route.entries:
         if entry.rule is not None:
             x = arrays[entry.path]
-            device = _backend(entry.path, x).device(x)
-            kind = (entry.group, entry.view.shape, str(x.dtype), str(device))
-            stacks.setdefault(kind if entry.stack else (entry.path,), []).append(entry)
+            backend = _backend(entry.path, x)
+            kind = (entry.group, entry.view.shape, str(x.dtype), str(backend.device(x)))
+            stacked = _gains(entry, x, backend) if entry.stack is None else entry.stack
+            stacks.setdefault(kind if stacked else (entry.path,), []).append(entry)
     return list(stacks.values())
+
+
+def _gains(entry: Entry, x: Array, backend: Backend) -> bool:
+    """Say whether one call for many is worth the copies."""
+    return not backend.may_branch(x) or prod(entry.view.shape) <= SMALL
 
 
 def _backend(path: str, x: Array) -> Backend:

@@ -76,10 +76,11 @@ def verify(options: Options, say: Callable[[str], None] = print, /) -> dict[str,
 
     Raises
     ------
-    specdesc.backends.BackendUnavailable
-        Nothing has been written then.
+    specdesc.backends.BackendUnavailable, UsageError
+        There is no such backend, or it makes no float64. Nothing has been written then.
     """
     leaf = backends.load(options.backend)
+    _check_precision(leaf)
     options.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, Finding] = {}
     for claim in options.claims:
@@ -103,6 +104,14 @@ def verify(options: Options, say: Callable[[str], None] = print, /) -> dict[str,
     if not _extras.installed("matplotlib"):
         say("no figures: they need matplotlib: pip install 'specdesc[demo]'")
     return found
+
+
+def _check_precision(leaf: Backend) -> None:
+    try:
+        leaf.from_host(_host.as_array([0.0]), dtype="float64")
+    except ValueError as error:
+        msg = f"{leaf.name}: {error}; claims need double precision"
+        raise UsageError(msg) from error
 
 
 def _run(claim: Claim, leaf: Backend, options: Options) -> tuple[Finding, float]:

@@ -124,7 +124,7 @@ def _measure(
     q: float,
 ) -> dict[str, Any]:
     """Run from zero, so that the first error is the norm of the truth."""
-    steps = min(trial.pick(300, 2000), math.ceil(math.log(LEAST_BOUND) / math.log(q)))
+    steps = min(trial.pick(150, 2000), math.ceil(math.log(LEAST_BOUND) / math.log(q)))
     start = 0.0 * truth
     errors = follow(
         value_and_grad,
@@ -161,7 +161,7 @@ def _beyond(trial: Trial) -> dict[str, float]:
         problem.value_and_grad,
         problem.start(),
         SpectralDescent(schedule),
-        trial.pick(300, 2000),
+        trial.pick(150, 2000),
         lambda x, _: problem.error(x),
         trial.backend,
     )[-1]

@@ -30,10 +30,10 @@ def run(trial: Trial, /) -> Finding:
 
 CLAIM = Claim(
     "constrained-training",
-    "Proximal spectral training with all layers in a spectral or Frobenius ball stays in it at "
-    f"every step, and at a radius chosen on validation data loses less than "
+    "Proximal spectral training stays in its set at every step, and loses less than "
     f"{100 * report.MARGIN:.0f} point of test accuracy against the best tuned rule without a "
-    "constraint.",
+    "constraint: with all layers in a spectral ball, and with all in a Frobenius ball, of a radius "
+    "chosen on validation data.",
     "that constraints need not cost accuracy: arXiv:2605.11850 (abstract, secondary); feasibility "
     "at every step, radii and margin: derived",
     run,

@@ -72,6 +72,7 @@ def _row(measured: Mapping[str, Any]) -> dict[str, Any]:
         "Frobenius norm": _largest(cells, "frobenius"),
         "largest excess": _largest(cells, "excess"),
         "seconds": sum(cell["seconds"] for cell in cells) / len(cells),
+        "processor seconds": sum(cell["processor seconds"] for cell in cells) / len(cells),
         "gradients": cells[0]["gradients"],
         "grid": grid,
         "tests": tests,
@@ -86,10 +87,12 @@ def _best(table: Table, names: Sequence[str], by: str) -> str:
 def _compare(table: Table, names: Sequence[str]) -> dict[str, Any]:
     """Return what a rule gains over the best of the free ones, seed by seed, with 95 %.
 
-    Its radius is chosen by validation; the free rule by the test itself, which favours that one.
+    Radius and weight decay are chosen by validation; the best of the free rules by the test itself,
+    which favours it.
     """
     name = _best(table, names, "validation accuracy")
-    best = _best(table, FREE, "test accuracy")
+    families = [_best(table, f, "validation accuracy") for f in FREE.values() if f[0] in table]
+    best = _best(table, families, "test accuracy")
     gains = [a - b for a, b in zip(table[name]["tests"], table[best]["tests"], strict=True)]
     mean, spread = _mean_and_deviation(gains)
     half = STUDENT[len(gains)] * spread / math.sqrt(len(gains))
@@ -146,28 +149,45 @@ def _largest(cells: Sequence[Cell], key: str) -> float | None:
 
 
 def _draw(figure: Any, tables: Mapping[str, Table]) -> None:
-    axes = figure.subplots(len(tables), 2, squeeze=False)
-    for (task, table), (left, right) in zip(tables.items(), axes, strict=True):
-        for name, row in table.items():
-            steps = [float(step) for step in row["grid"]]
-            style = "-" if row["constrained"] else "--"
-            (line,) = left.semilogx(steps, list(row["grid"].values()), style, marker=".")
-            line.set_label(name)
-            if row["spectral norm"] is not None:
-                right.errorbar(
-                    row["spectral norm"],
-                    row["test accuracy"],
-                    row["deviation"],
-                    fmt="o" if row["constrained"] else "s",
-                    color=line.get_color(),
-                )
-        left.set_title(f"{task}: choosing the step", fontsize="small")
-        left.set_ylabel("validation accuracy")
-        right.set_xscale("log")
-        right.set_title(f"{task}: at the best step", fontsize="small")
-        right.set_ylabel("test accuracy")
-        for axis in (left, right):
-            axis.tick_params(labelsize="x-small")
-    axes[-1][0].set_xlabel("step size")
-    axes[-1][1].set_xlabel("largest spectral norm of a layer")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right center", fontsize=5)
+    figure.set_size_inches(8.0, 7.0)
+    top, bottom = figure.subplots(2, len(tables), squeeze=False, height_ratios=(3, 2))
+    for axis, (task, table) in zip(top, tables.items(), strict=True):
+        _draw_accuracies(axis, table)
+        axis.set_title(f"{task}: test accuracy at the best step", fontsize="small")
+    for axis in top[1:]:
+        axis.set_yticklabels([])
+    for axis, (task, table) in zip(bottom, tables.items(), strict=True):
+        _draw_search(axis, table)
+        axis.set_title(f"{task}: validation accuracy by step", fontsize="small")
+    for axis in (*top, *bottom):
+        axis.tick_params(labelsize="x-small")
+
+
+def _draw_accuracies(axis: Any, table: Table) -> None:
+    """Draw one line a rule; constrained ones are filled."""
+    for height, row in enumerate(table.values()):
+        axis.errorbar(
+            row["test accuracy"],
+            -height,
+            xerr=row["deviation"],
+            fmt="o",
+            color="tab:blue" if row["constrained"] else "tab:orange",
+            fillstyle="full" if row["constrained"] else "none",
+            markersize=4,
+        )
+    axis.set_yticks([-height for height in range(len(table))], list(table))
+    axis.grid(axis="x", alpha=0.3)
+
+
+def _draw_search(axis: Any, table: Table) -> None:
+    """Draw the grid of the best rule of each family, and of the rules without one."""
+    families = [*FREE.values(), *HELD.values()]
+    known = {name for names in families for name in names}
+    families += [(name,) for name in table if name not in known]
+    for names in families:
+        if any(name in table for name in names):
+            best = _best(table, names, "validation accuracy")
+            steps, heights = zip(*table[best]["grid"].items(), strict=True)
+            style = "-" if table[best]["constrained"] else "--"
+            axis.semilogx([float(s) for s in steps], heights, style, marker=".", label=best)
+    axis.legend(fontsize=5)

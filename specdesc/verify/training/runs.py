@@ -30,15 +30,16 @@ def train(task: Task, candidate: Candidate, step: float, seed: int, backend: str
     params = _inside(problem.start(task.hidden, seed=seed), candidate.constraint)
     route = trees.route(params, trees.Group("layers.*", candidate.rule(linear(step, steps))))
     state, before = trees.init(params, route), params
-    worst, seconds = _excess(params, candidate.constraint), 0.0
+    worst, seconds, processor = _excess(params, candidate.constraint), 0.0, 0.0
     for t in range(steps):
-        begin = time.perf_counter()
+        begin, began = time.perf_counter(), time.process_time()
         sample = problem.sample(t)
         value, grads = problem.value_and_grad(params, sample)
         old = problem.value_and_grad(before, sample)[1] if route.needs_previous_grad else None
         before = params
         params, state = trees.update(params, grads, state, route, value=value, previous_grads=old)
         seconds += time.perf_counter() - begin
+        processor += time.process_time() - began
         # Looking is not part of the seconds.
         worst = max(worst, _excess(params, candidate.constraint))
     layers = params["layers"]
@@ -51,6 +52,7 @@ def train(task: Task, candidate: Candidate, step: float, seed: int, backend: str
         "frobenius": _number(max(float(Frobenius().value(w)) for w in layers)),
         "excess": _number(worst),
         "seconds": seconds,
+        "processor seconds": processor,
         "gradients": steps * candidate.gradients,
     }
 
