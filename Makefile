@@ -59,7 +59,7 @@ calibrate: .venv/test
 bench-truncated: .venv/test .venv/bench
 	$(BIN)/python benchmarks/truncated.py
 
-# Every claim in full, about half an hour; goes on where an interrupted run was.
+# Every claim in full, most of an hour at worst; goes on where an interrupted run was.
 claims: .venv/test
 	$(ONE_THREAD) $(BIN)/specdesc verify --all --out out/claims
 	$(BIN)/python docs/generate_claims.py out/claims

@@ -151,7 +151,7 @@ def _draw(cells: dict[float, list[dict[str, Any]]], figure: Any) -> None:
             rows = [cell["errors"][name] for cell in each]
             draw_band(axis, each[0]["points"], rows, name)
         axis.axhline(GOAL, color="grey", linewidth=0.8, linestyle=":")
-        axis.set_title(f"{share:.0%} outliers: median and range of {len(each)} seeds")
+        axis.set_title(f"{share:.0%} outliers, {len(each)} seeds")
         axis.set_xlabel("step")
         axis.legend(fontsize="small")
     figure.axes[0].set_ylabel("relative error")
