@@ -138,7 +138,7 @@ def test_maps_are_increasing_concave_and_below_their_bounds(kernel: Any) -> None
 
 
 def test_the_family_grows_with_kappa_and_saturates() -> None:
-    """K4, with the constants of the theory page."""
+    """0 <= t - t pre(t) <= c eps, with constants that were derived."""
     t = np.logspace(-6, 6, 4001)
     constants = {1: 1.0, 2: 0.3002831, 3: 0.2630115, 4: 0.2543844, 6: 0.2506735, 8: 0.2501233}
     before = np.zeros_like(t)

@@ -621,7 +621,7 @@ def recovery(seed: int, corrupted: float) -> tuple[Any, Any]:
 def test_robust_recovery_to_six_digits(
     seed: int, corrupted: float, ratio: float, rank: int, first: float, steps: int
 ) -> None:
-    """T3 and T4: gross errors in a tenth and in three tenths of the measurements."""
+    """Gross errors in a tenth and in three tenths of the measurements."""
     objective, truth = recovery(seed, corrupted)
     # The step has Frobenius norm sqrt(rank) times its size.
     schedule = schedules.geometric(first * np.linalg.norm(truth) / rank**0.5, ratio)
@@ -631,7 +631,7 @@ def test_robust_recovery_to_six_digits(
 
 
 def test_robust_recovery_in_short() -> None:
-    """T3 for one seed, with the block method."""
+    """Gross errors in a tenth, for one seed, with the block method."""
     objective, truth = recovery(1, 0.1)
     size = np.linalg.norm(truth)
     rule = rules.TruncatedSpectralDescent(5, schedules.geometric(0.3 * size / 5**0.5, 0.9))

@@ -122,7 +122,7 @@ def random_quadratic(
 
     Notes
     -----
-    The defaults are those of the measurement of rates in the theory notes (derived).
+    The defaults are those of the claims about rates, see `specdesc verify heavy-tailed-rate`.
 
     Examples
     --------

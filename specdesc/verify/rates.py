@@ -5,7 +5,8 @@ from typing import Any
 
 from specdesc import _host
 from specdesc._typing import Array
-from specdesc.preconditioners import Preconditioner, Sqrt
+from specdesc.diagnostics import step_stationarity
+from specdesc.preconditioners import Sqrt
 from specdesc.problems import NoisyQuadratic, random_quadratic
 from specdesc.prox import SpectralBall
 from specdesc.rules import ProximalSpectral, ProximalStorm
@@ -13,7 +14,7 @@ from specdesc.verify.claim import Verdict
 from specdesc.verify.curves import draw_band
 from specdesc.verify.trial import Trial
 
-#: The set-up of the theory notes, 10.9.
+#: The set-up, the same for every rate.
 ROWS, COLUMNS = 8, 6
 RADIUS = 1.0
 PRECONDITIONER = Sqrt(eps=0.1)
@@ -60,22 +61,18 @@ def mean_stationarity(
         if t % stride == stride - 1:
             exact = given.value_and_grad(after)[1]
             length = float(rule.step(t)) if callable(rule.step) else rule.step
-            y = x - length * rule.preconditioner(state["momentum_buffer"])
-            w = (after - y) / length
-            found.append(given.backend.to_host(stationarity(exact, w, rule.preconditioner, given)))
+            measure = step_stationarity(
+                x,
+                state["momentum_buffer"],
+                length,
+                after,
+                exact,
+                preconditioner=rule.preconditioner,
+            )
+            found.append(given.backend.to_host(measure))
         before, x = x, after
     means: list[float] = _host.stacked(found).mean(axis=0).tolist()
     return means
-
-
-def stationarity(
-    grad: Array, w: Array, preconditioner: Preconditioner, given: NoisyQuadratic, /
-) -> Array:
-    """Return phi*(grad) + phi(w) - <w, grad>, at least 0, with w = (x_next - y) / step."""
-    # A w at the edge of the domain of phi may be outside of it by rounding.
-    inside = w * (1.0 - 1e-12)
-    inner = given.backend.xp.sum(inside * grad, axis=(-2, -1))
-    return preconditioner.conjugate(grad) + preconditioner.reference(inside) - inner
 
 
 def slopes(lengths: Sequence[int], means: Sequence[Sequence[float]], /) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Exact recovery under gross outliers, in the settings of the theory notes."""
+"""Exact recovery under gross outliers, few and many."""
 
 from functools import partial
 from typing import Any

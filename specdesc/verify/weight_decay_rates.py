@@ -20,7 +20,7 @@ N = 8
 DECAYS = (0.1, 0.5, 0.9)
 SLACK = 1e-9
 
-#: The l1 loss of the theory notes, 11.4.
+#: The l1 loss of robust recovery.
 SIZE, RANK = 20, 2
 MEASUREMENTS = 5 * SIZE * SIZE
 CONDITION = 2.0
@@ -30,7 +30,7 @@ SHARES = (0.0, 0.2)
 #: The radius of the ball, in units of the least one that holds the solution: well inside, and edge.
 INSIDE, EDGE = 1.5, 1.0
 
-#: t (f - f*) stays below this (theory notes, T5).
+#: t (f - f*) stays below this.
 CEILING = {SPECTRAL: 10.0, truncated(1): 10.0, truncated(2): 4.0}
 
 
