@@ -1,18 +1,14 @@
 """Spectral descent: the polar factor of the subgradient as the step."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from specdesc._typing import Array
 from specdesc.orthogonalize import orthogonalize
-from specdesc.prox import Function
-from specdesc.rules import rule
-from specdesc.rules.rule import State
-from specdesc.schedules import Schedule
+from specdesc.rules.steepest import Steepest
 
 
 @dataclass(frozen=True)
-class SpectralDescent:
+class SpectralDescent(Steepest):
     """x <- prox_g((1 - weight_decay step) x - step U Vᴴ), with grad = U S Vᴴ.
 
     Parameters
@@ -31,32 +27,5 @@ class SpectralDescent:
     a zero step. The method and its link to Frank-Wolfe: arXiv:2605.26977 (abstract).
     """
 
-    needs_previous_grad: ClassVar[bool] = False
-
-    step: float | Schedule
-    weight_decay: float = 0.0
-    g: Function | None = None
-
-    def __post_init__(self) -> None:
-        rule.check_rule(self.step, self.weight_decay)
-
-    def init(self, x: Array, /) -> State:
-        """Return the state before the first step."""
-        return rule.initial_state(x, self.g)
-
-    def update(
-        self,
-        x: Array,
-        grad: Array,
-        state: State,
-        /,
-        *,
-        value: Array | None = None,
-        previous_grad: Array | None = None,
-    ) -> tuple[Array, State]:
-        """Return the next point and state."""
-        backend = rule.enter_update(x, grad)
-        with backend.guard(x):
-            size = rule.length(self.step, x, grad, state, value)
-            y = rule.move(x, size, orthogonalize(grad), self.weight_decay, backend=backend)
-            return rule.finish(y, size, self.g, state)
+    def _direction(self, grad: Array, /) -> Array:
+        return orthogonalize(grad)

@@ -1,0 +1,51 @@
+"""What rules without a memory share: a direction of the gradient, decay, and a proximal step."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from specdesc._typing import Array
+from specdesc.prox import Function
+from specdesc.rules import rule
+from specdesc.rules.rule import State
+from specdesc.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Steepest(ABC):
+    """x <- prox_g((1 - weight_decay step) x - step direction(grad))."""
+
+    needs_previous_grad: ClassVar[bool] = False
+
+    step: float | Schedule
+    weight_decay: float = 0.0
+    g: Function | None = None
+
+    def __post_init__(self) -> None:
+        rule.check_rule(self.step, self.weight_decay)
+
+    def init(self, x: Array, /) -> State:
+        """Return the state before the first step."""
+        return rule.initial_state(x, self.g)
+
+    def update(
+        self,
+        x: Array,
+        grad: Array,
+        state: State,
+        /,
+        *,
+        value: Array | None = None,
+        previous_grad: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return the next point and state."""
+        backend = rule.enter_update(x, grad)
+        with backend.guard(x):
+            size = rule.length(self.step, x, grad, state, value)
+            direction = self._direction(grad)
+            y = rule.move(x, size, direction, self.weight_decay, backend=backend)
+            return rule.finish(y, size, self.g, state)
+
+    @abstractmethod
+    def _direction(self, grad: Array, /) -> Array:
+        """Return what the step goes against, of norm 1; 0 for a zero gradient."""
