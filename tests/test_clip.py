@@ -220,6 +220,18 @@ def test_the_proof_that_nothing_is_outside() -> None:
         assert excess.inside(x @ x.T, 1.0, backend=NUMPY) == proven
 
 
+@pytest.mark.parametrize("dtype", support.FULL)
+def test_values_of_many_scales_outside_are_settled_one_after_another(dtype: str) -> None:
+    """Beside the largest, those near the radius would grow too slowly to be found."""
+    x = support.with_spectrum(1 / np.arange(1, 257), (256, 320), 7, dtype).astype(dtype)
+    radius = 1 / 20.5
+    gram = x @ np.conj(x.T)
+    found = excess.beyond(x, gram, radius, radius * (1 + 1e-3), backend=NUMPY)
+    assert found is not None
+    np.testing.assert_allclose(np.sort(found.s)[::-1], 1 / np.arange(1, 21), rtol=320 * EPS[dtype])
+    assert found.residual <= 320 * EPS[dtype]
+
+
 # --- derivatives ---------------------------------------------------------------------------------
 
 

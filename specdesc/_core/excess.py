@@ -5,8 +5,15 @@ from typing import NamedTuple
 
 from specdesc._array import eps
 from specdesc._core import subspace
-from specdesc._core.linalg import adjoint, frobenius, identity, per_batch, thin_svd
-from specdesc._core.orthonormal import qr
+from specdesc._core.linalg import (
+    adjoint,
+    frobenius,
+    identity,
+    per_batch,
+    row_energies,
+    thin_svd,
+)
+from specdesc._core.orthonormal import against, qr
 from specdesc._typing import Array, Namespace
 from specdesc.backends import Backend
 
@@ -14,10 +21,7 @@ from specdesc.backends import Backend
 COLUMNS, SHARE = 32, 0.125
 
 #: Passes at most, and degrees of the polynomial of each: beyond them the dense way costs less.
-PASSES, DEGREE = 8, 24
-
-#: How much more the largest value may be amplified than those inside, so that columns stay apart.
-AMPLIFIED = 3e3
+PASSES, DEGREE = 16, 24
 
 
 class Excess(NamedTuple):
@@ -46,37 +50,79 @@ def beyond(
     columns = min(COLUMNS, int(SHARE * x.shape[-2]))
     if columns < 2:
         return None
-    goal = 0.25 * max(x.shape[-2:]) * eps(xp, x.dtype)
+    goal = 0.25 * max(x.shape[-2:]) * eps(xp, x.dtype) / math.sqrt(columns)
     block = subspace.random_block(tuple(gram.shape), columns, 0, gram, backend=backend)
     q, _ = qr(xp.matmul(gram, block), backend=backend)
+    found = Found(q[..., :0], xp.zeros_like(xp.real(q[:1, :0])))
+    largest = 0.0
     for number in range(PASSES):
-        image = xp.matmul(gram, q)
+        image = _rest(gram, found, q, xp)
         values, turn = xp.linalg.eigh(_hermitian(xp.matmul(adjoint(q, xp=xp), image), xp))
         q, image = xp.matmul(q, turn), xp.matmul(image, turn)
-        ritz = [float(values[i]) for i in range(columns)]  # ascending
-        count, largest = sum(value > most**2 for value in ritz), ritz[-1]
-        if count == columns:
+        ritz = [float(values[i]) for i in range(q.shape[-1])]  # ascending
+        count, largest = sum(value > most**2 for value in ritz), max(largest, ritz[-1])
+        if count == len(ritz):
             return None
         if count == 0 and number > 0:
-            return Excess(q[..., :0], values[..., :0], adjoint(q[..., :0], xp=xp), 0.0)
-        if count > 0:
-            left = image[..., -count:] - q[..., -count:] * xp.astype(values[-count:], q.dtype)
-            # G q - q s² = s (X v - q s).
-            if float(per_batch(frobenius(left, xp=xp))) <= goal * most * math.sqrt(largest):
-                break
-        q, _ = qr(_filtered(gram, q, image, radius**2, largest, xp), backend=backend)
-    return _project(x, q, radius, backend)
+            if found.q.shape[-1] == 0:
+                return Excess(q[..., :0], values[..., :0], adjoint(q[..., :0], xp=xp), 0.0)
+            break
+        # G q - q s² = s (X v - q s), and the caller asks for X v - q s relative to s_1.
+        wrong = image - q * xp.astype(values, q.dtype)
+        lengths = xp.sqrt(row_energies(xp.matrix_transpose(wrong), xp=xp))
+        allowed = [goal * math.sqrt(max(value, most**2) * largest) for value in ritz]
+        true = [float(lengths[i]) <= allowed[i] for i in range(len(ritz))]
+        left = [i for i in range(len(ritz)) if not true[i] or ritz[i] <= most**2]
+        found = found.joined([i for i in range(len(ritz)) if i not in left], q, values, xp)
+        if all(true[-count:]) and count > 0:
+            q = xp.take(q, xp.asarray(left, device=backend.device(q)), axis=-1)
+            break
+        index = xp.asarray(left, device=backend.device(q))
+        q, image = xp.take(q, index, axis=-1), xp.take(image, index, axis=-1)
+        y = _filtered(gram, found, q, image, radius**2, ritz[left[-1]], xp)
+        q = against(y, found.q, backend=backend)
+    return _project(x, xp.concat([q, found.q], axis=-1), radius, backend)
+
+
+class Found(NamedTuple):
+    """Eigenpairs of the Gram matrix that are settled: iteration goes on without them.
+
+    Next to large values, those near the radius would grow too slowly to be seen.
+    """
+
+    q: Array  # (m, c)
+    squares: Array  # (1, c)
+
+    def joined(self, chosen: list[int], q: Array, values: Array, xp: Namespace) -> "Found":
+        """Add the chosen columns."""
+        if not chosen:
+            return self
+        columns = [self.q, *(q[:, i : i + 1] for i in chosen)]
+        squares = [self.squares, *(values[None, i : i + 1] for i in chosen)]
+        return Found(xp.concat(columns, axis=-1), xp.concat(squares, axis=-1))
+
+
+def _rest(gram: Array, found: Found, y: Array, xp: Namespace) -> Array:
+    """Multiply with what the Gram matrix is beside the eigenpairs that are settled."""
+    image = xp.matmul(gram, y)
+    if found.q.shape[-1] == 0:
+        return image
+    part = xp.matmul(adjoint(found.q, xp=xp), y)
+    return image - xp.matmul(found.q * xp.astype(found.squares, y.dtype), part)
 
 
 def _filtered(
-    gram: Array, q: Array, image: Array, inside: float, largest: float, xp: Namespace
+    gram: Array, found: Found, q: Array, image: Array, inside: float, largest: float, xp: Namespace
 ) -> Array:
     """Apply the Chebyshev polynomial of [0, inside] that amplifies the largest value enough."""
     growth = math.acosh(max(2.0 * largest / inside - 1.0, 1.0 + 1e-6))
-    degree = min(max(int(math.log(AMPLIFIED) / growth), 1), DEGREE)
+    # So that columns stay apart: what has grown by more would hide half of the digits of the rest.
+    most = -math.log(eps(xp, q.dtype)) / 2
+    degree = min(max(int(most / growth), 1), DEGREE)
     before, last = q, (2.0 / inside) * image - q
     for _ in range(degree - 1):
-        before, last = last, (4.0 / inside) * xp.matmul(gram, last) - 2.0 * last - before
+        step = _rest(gram, found, last, xp)
+        before, last = last, (4.0 / inside) * step - 2.0 * last - before
     return last
 
 
