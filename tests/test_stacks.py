@@ -116,6 +116,8 @@ def test_no_operation_breaks_on_the_corpus(
     lazy = library.compiles or library.backend == "dask"
     if lazy and (dtype != "float32" or shape == (4, 6)):
         pytest.skip("each dtype and shape is a compilation or a graph, and the paths are the same")
+    if ":" in library.name and shape == (4, 6):
+        pytest.skip("the stricter variants meet the same code")
     matrices = support.corpus(shape, dtype)
     if dtype in support.HALF:
         matrices = {k: v / np.abs(v).max(initial=1e-300) for k, v in matrices.items()}
