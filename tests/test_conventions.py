@@ -1,12 +1,15 @@
 """What other projects disagree about or get wrong in update rules, and what holds here."""
 
+import re
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from specdesc import norms, orthogonalize, preconditioners, prox, rules, schedules
+from specdesc.orthogonalize import METHODS
+from specdesc.rules.muon import Decay, Momentum
 from tests import support
 from tests.support import EPS, Library, adjoint, polar_factor
 
@@ -449,3 +452,27 @@ def test_a_step_may_be_a_schedule_of_the_value() -> None:
     rule = rules.Muon(schedules.polyak(rank=4), scale="none")
     y, _ = rule.update(x, grad, rule.init(x), value=np.asarray(3.0))
     assert np.linalg.norm(y - x, 2) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("thing", "names", "others"),
+    [
+        (orthogonalize, METHODS, set()),
+        (
+            rules.Muon,
+            (*get_args(Decay), *get_args(Momentum), *get_args(rules.Layout)),
+            {"bfloat16"},
+        ),
+        (rules.scale_factor, ("keller", "rms_to_rms", "adamw_rms", "none"), {"in_out", "out_in"}),
+    ],
+)
+def test_the_names_in_the_text_are_those_in_the_code(thing: Any, names: Any, others: Any) -> None:
+    """One docstring listed a preset that did not exist."""
+    assert set(re.findall(r'"([a-z0-9_-]+)"', thing.__doc__)) - others == set(names)
+
+
+@pytest.mark.parametrize("scale", ["keller", "rms_to_rms", "adamw_rms", "none"])
+def test_every_name_of_a_scale_is_one(scale: Any) -> None:
+    assert rules.scale_factor(scale, (4, 9)) > 0
+    with pytest.raises(ValueError, match=scale):
+        rules.scale_factor("spectral", (4, 9))  # type: ignore[arg-type]
