@@ -76,7 +76,7 @@ clean:
 	$(PIP) --upgrade "pip>=25.1"
 	touch $@
 
-# The list of leaves is fixed when the package is installed, hence the dependency.
+# Entry points are fixed when the package is installed, hence the dependency.
 .venv/demo: pyproject.toml constraints.txt | .venv/pip
 	$(PIP) --editable ".[demo,torch]"
 	touch $@

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from specdesc import backends
-from specdesc._core import orthonormal
+from specdesc._linalg import orthonormal
 
 #: (matrices, rows, columns)
 BLOCKS = (

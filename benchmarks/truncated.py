@@ -31,7 +31,7 @@ from sklearn.utils.extmath import randomized_svd
 
 import specdesc as sd
 from specdesc import truncate
-from specdesc._core import krylov
+from specdesc._linalg import krylov
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "truncated.json"

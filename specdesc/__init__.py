@@ -12,22 +12,22 @@ from specdesc import (
     testing,
     trees,
 )
-from specdesc._extras import MissingExtra
-from specdesc._operator import LinearOperator
-from specdesc.clip import spectral_clip
-from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
-from specdesc.minimize import History, Result, minimize
-from specdesc.orthogonalize import Orthogonalization, orthogonalize
-from specdesc.plan import Plan, plan_orthogonalization
-from specdesc.polar import Polar, polar, spectral_map
-from specdesc.proximal import proximal_step
-from specdesc.truncate import (
+from specdesc._clip import spectral_clip
+from specdesc._lib.extras import MissingExtra
+from specdesc._linalg.operator import LinearOperator
+from specdesc._minimize import History, Result, minimize
+from specdesc._orthogonalize import Orthogonalization, orthogonalize
+from specdesc._planned import Plan, plan_orthogonalization
+from specdesc._polar import Polar, polar, spectral_map
+from specdesc._proximal import proximal_step
+from specdesc._truncate import (
     TruncatedStep,
     TruncatedSVD,
     initial_start,
     truncated_spectral_step,
     truncated_svd,
 )
+from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 
 __all__ = [
     "History",

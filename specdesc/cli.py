@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from specdesc import backends, verify
-from specdesc._extras import MissingExtra
+from specdesc._lib.extras import MissingExtra
 from specdesc.backends import BackendUnavailable
 from specdesc.recover import Options, recover
 from specdesc.recover.errors import UsageError

@@ -18,19 +18,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from specdesc._array import check_positive_rank, check_rank, enter, eps, working
-from specdesc._core import ky_fan
-from specdesc._core.linalg import (
-    balance,
-    frobenius,
-    per_batch,
-    restore,
-    row_energies,
-    thin_svd,
-    zeros,
-)
-from specdesc._typing import Array, Namespace
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.checks import check_positive_rank, check_rank
+from specdesc._lib.dtypes import eps, working
+from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg import ky_fan
+from specdesc._linalg.basic import balance, frobenius, restore, row_energies, thin_svd
 from specdesc.backends import Backend
+from specdesc.backends.creation import zeros
+from specdesc.backends.entry import enter
 
 __all__ = [
     "Columns",

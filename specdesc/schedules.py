@@ -8,9 +8,12 @@ result is a number or an array of the batch shape. Rules accept a plain number f
 from collections.abc import Callable
 from typing import NamedTuple
 
-from specdesc._array import check_positive_rank, enter, working
-from specdesc._core.linalg import balance, frobenius, per_batch, restore
-from specdesc._typing import Array
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.checks import check_positive_rank
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import balance, frobenius, restore
+from specdesc.backends.entry import enter
 
 __all__ = [
     "Schedule",

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend, load
 from specdesc.preconditioners import Kappa, Log
 
@@ -44,7 +44,7 @@ class _Trial:
     """Random numbers and the laws that failed."""
 
     def __init__(self, seed: int, shape: tuple[int, int], dtype: str, backend: str) -> None:
-        self.rng = _host.generator(seed)
+        self.rng = host.generator(seed)
         self.shape = shape
         self.dtype = dtype
         self.backend: Backend = load(backend)
@@ -247,7 +247,7 @@ def _check_convex(
 
 def _check_stack(trial: _Trial, law: str, call: Callable[[Array], Array]) -> None:
     """Hold a stack to the loop over it, at scales that differ."""
-    x = trial.draw(3) * trial.backend.from_host(_host.as_stack((1.0, 10.0, 0.1)), dtype=trial.dtype)
+    x = trial.draw(3) * trial.backend.from_host(host.as_stack((1.0, 10.0, 0.1)), dtype=trial.dtype)
     whole = call(x)
     if isinstance(whole, (int, float)):
         return
@@ -255,7 +255,7 @@ def _check_stack(trial: _Trial, law: str, call: Callable[[Array], Array]) -> Non
         one = call(x[i, ...])
         here, there = trial.host(whole)[i], trial.host(one)
         same = (here == there) | (
-            abs(here - _host.finite_or(there, 0.0)) <= 1e-10 * (1 + abs(there))
+            abs(here - host.finite_or(there, 0.0)) <= 1e-10 * (1 + abs(there))
         )
         if not same.all():
             trial.failures.setdefault(law, f"{law}: a matrix of a stack differs from it alone")

@@ -13,18 +13,9 @@ import numpy as np
 import pytest
 
 import specdesc
-from specdesc import (
-    _opaque,
-    backends,
-    diagnostics,
-    norms,
-    preconditioners,
-    prox,
-    rules,
-    schedules,
-    trees,
-)
-from specdesc._core import products
+from specdesc import backends, diagnostics, norms, preconditioners, prox, rules, schedules, trees
+from specdesc._lib import tracing
+from specdesc.backends import primitives
 from tests import support
 
 ROOT = Path(__file__).parent.parent
@@ -178,7 +169,7 @@ def test_the_mark_of_opaque_is_the_one_that_torch_sets() -> None:
 
     def theirs() -> None: ...
 
-    assert _opaque.opaque(ours) is ours
+    assert tracing.opaque(ours) is ours
     marked = torch.compiler.assume_constant_result(theirs)
     assert vars(marked) == vars(ours) != {}
 
@@ -232,25 +223,25 @@ def test_kernels_of_the_cupy_leaf_run_on_numpy() -> None:
             )
             before = [part.tobytes() for part in (x, z, y)]
             found = kernels.multiply_add(1.5, x, z, y, backend=backend)
-            expected = products.multiply_add(1.5, x, z, y, backend=backend)
+            expected = primitives.multiply_add(1.5, x, z, y, backend=backend)
             assert found.dtype == x.dtype
             np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
             found = kernels.multiply_add(1.5, x, z, y, alpha=0.25, backend=backend)
-            expected = products.multiply_add(1.5, x, z, y, alpha=0.25, backend=backend)
+            expected = primitives.multiply_add(1.5, x, z, y, alpha=0.25, backend=backend)
             np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
             for factors, diagonal in (((2.0,), 0.0), ((2.0, -0.5), 0.25)):
                 squares = (z, z @ z)[: len(factors)]
                 found = kernels.combine(factors, squares, diagonal, backend=backend)
-                expected = products.combine(factors, squares, diagonal, backend=backend)
+                expected = primitives.combine(factors, squares, diagonal, backend=backend)
                 assert found.dtype == z.dtype
                 np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
             assert [part.tobytes() for part in (x, z, y)] == before
-            expected = products.combine((2.0, -0.5), (z, z @ z), 0.25, backend=backend)
+            expected = primitives.combine((2.0, -0.5), (z, z @ z), 0.25, backend=backend)
             room, spent = np.empty_like(x), z.copy()
             found = kernels.combine((2.0, -0.5), (spent, z @ z), 0.25, spend=True, backend=backend)
             np.testing.assert_allclose(found, expected, rtol=0, atol=40 * support.EPS[dtype])
             assert kernels.multiply_add(1.5, x, z, y, room=room, backend=backend) is room
-            expected = products.multiply_add(1.5, x, z, y, backend=backend)
+            expected = primitives.multiply_add(1.5, x, z, y, backend=backend)
             np.testing.assert_allclose(room, expected, rtol=0, atol=40 * support.EPS[dtype])
 
 
@@ -276,7 +267,7 @@ def test_every_leaf_has_a_table_and_the_names_of_its_kernels(leaf: Path) -> None
     if (leaf / "kernels.py").exists():
         source = (leaf / "kernels.py").read_text(encoding="utf-8")
         names = {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
-        assert {name for name in names if not name.startswith("_")} <= set(products.AGNOSTIC)
+        assert {name for name in names if not name.startswith("_")} <= set(primitives.AGNOSTIC)
 
 
 @pytest.mark.parametrize("name", ["cupy", "jax", "torch"])

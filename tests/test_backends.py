@@ -12,9 +12,9 @@ import pytest
 
 import specdesc
 from specdesc import backends
-from specdesc._array import enter
-from specdesc._core import products
-from specdesc.orthogonalize import Method
+from specdesc._orthogonalize import Method
+from specdesc.backends import loader, primitives
+from specdesc.backends.entry import enter
 from specdesc.preconditioners import Geometry
 from tests import support
 from tests.support import EPS, OPERATIONS, Library, leaves
@@ -47,7 +47,7 @@ def test_a_leaf_without_its_library_says_how_to_get_it(monkeypatch: pytest.Monke
 
 
 def test_arrays_are_owned_by_their_leaf(library: Library) -> None:
-    owner = backends.owner(library.array(np.ones((2, 2)), "float32"))
+    owner = loader.owner(library.array(np.ones((2, 2)), "float32"))
     if library.backend == "array_api_strict":
         assert owner is None
     else:
@@ -211,7 +211,7 @@ def test_jax_says_that_double_precision_is_off() -> None:
 
 def test_agnostic_backend_of_a_namespace_without_a_leaf() -> None:
     strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
-    from specdesc._agnostic import agnostic
+    from specdesc.backends.generic import agnostic
 
     leaf = agnostic(strict)
     assert "device1" in "".join(leaf.devices())
@@ -232,7 +232,7 @@ def test_kernels_of_a_leaf_equal_the_agnostic_ones(library: Library, dtype: str)
     if library.backend == "array_api_strict":
         pytest.skip("array-api-strict has no leaf")
     backend = library.leaf
-    assert set(backend.kernels) <= set(products.AGNOSTIC)
+    assert set(backend.kernels) <= set(primitives.AGNOSTIC)
     for batch in ((), (3,), (2, 3)):
         x, z, y = arrays = [
             library.array(support.gaussian(*batch, *shape, seed=i, dtype=dtype), dtype)
@@ -246,8 +246,8 @@ def test_kernels_of_a_leaf_equal_the_agnostic_ones(library: Library, dtype: str)
             ("combine", ((1.5, -0.25), (z, z), 0.5), {}),
         ]
         for name, options, named in calls:
-            found = products.kernel(name, backend)(*options, **named, backend=backend)
-            expected = products.AGNOSTIC[name](*options, **named, backend=backend)
+            found = primitives.kernel(name, backend)(*options, **named, backend=backend)
+            expected = primitives.AGNOSTIC[name](*options, **named, backend=backend)
             like = x if name == "multiply_add" else z
             support.assert_array(library, found, like, tuple(like.shape), dtype)
             np.testing.assert_allclose(
@@ -307,11 +307,11 @@ def test_kernels_that_write_over_operands_equal_the_agnostic_ones(
         # Made anew for each call: what was spent holds anything.
         name, options, named, kept = list(calls())[i]
         before = [library.numpy(part).tobytes() for part in kept]
-        found = products.kernel(name, backend)(*options, **named, backend=backend)
+        found = primitives.kernel(name, backend)(*options, **named, backend=backend)
         assert [library.numpy(part).tobytes() for part in kept] == before, name
         name, options, _, _ = list(calls())[i]
         alpha = {"alpha": named["alpha"]} if "alpha" in named else {}
-        expected = products.AGNOSTIC[name](*options, **alpha, backend=backend)
+        expected = primitives.AGNOSTIC[name](*options, **alpha, backend=backend)
         for one, other in zip(
             *(y if name == "mix" else (y,) for y in (found, expected)), strict=True
         ):
@@ -327,7 +327,7 @@ def test_positive_definite_is_told_one_by_one(library: Library) -> None:
     host = np.stack([np.eye(3), np.diag([1.0, -1e-3, 1.0]), np.ones((3, 3)) + np.eye(3)])
     x = library.array(host, "float32")
     backend = enter("orthogonalize", x)
-    positive_definite = products.kernel("positive_definite", backend)
+    positive_definite = primitives.kernel("positive_definite", backend)
     assert library.numpy(positive_definite(x, backend=backend)).tolist() == [True, False, True]
     shift = library.array(np.reshape([1.5, -1.0, 0.5], (3, 1, 1)), "float32")
     found = positive_definite(x, shift, backend=backend)
@@ -343,7 +343,7 @@ def test_positive_definite_is_told_one_by_one(library: Library) -> None:
 def stranger(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Register a leaf for a library that is there, and that fails while it is imported."""
     library = ModuleType("strange_arrays")
-    library.__spec__ = backends.find_spec("json")
+    library.__spec__ = loader.find_spec("json")
     leaf = ModuleType("strange_leaf")
 
     def broken(name: str) -> Any:
@@ -354,11 +354,11 @@ def stranger(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(__import__("sys").modules, "strange_arrays", library)
     monkeypatch.setitem(__import__("sys").modules, "strange_leaf", leaf)
     entries: Mapping[str, EntryPoint] = {
-        **backends._entries(),
-        "strange_arrays": EntryPoint("strange_arrays", "strange_leaf:BACKEND", backends.GROUP),
+        **loader._entries(),
+        "strange_arrays": EntryPoint("strange_arrays", "strange_leaf:BACKEND", loader.GROUP),
     }
-    monkeypatch.setattr(backends, "_entries", lambda: entries)
-    monkeypatch.setattr(backends, "_OWNERS", {})
+    monkeypatch.setattr(loader, "_entries", lambda: entries)
+    monkeypatch.setattr(loader, "_OWNERS", {})
     return library
 
 
@@ -373,16 +373,16 @@ def test_a_broken_leaf_of_somebody_else_is_silent_until_it_is_asked_for(stranger
 
 def test_a_name_that_is_registered_twice_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     twice = [
-        EntryPoint("numpy", f"{package}:BACKEND", backends.GROUP)
+        EntryPoint("numpy", f"{package}:BACKEND", loader.GROUP)
         for package in ("specdesc.backends.numpy", "other.numpy")
     ]
-    monkeypatch.setattr(backends, "entry_points", lambda group: twice)
-    backends._entries.cache_clear()
+    monkeypatch.setattr(loader, "entry_points", lambda group: twice)
+    loader._entries.cache_clear()
     try:
         with pytest.raises(backends.BackendUnavailable, match="'numpy' is registered twice"):
             backends.registered()
     finally:
-        backends._entries.cache_clear()
+        loader._entries.cache_clear()
 
 
 def test_outputs_of_a_namespace_without_a_leaf_are_its_own() -> None:

@@ -9,18 +9,21 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from specdesc import _calibration, orthogonalize
-from specdesc._calibration import choose
-from specdesc.orthogonalize import Method
+from specdesc import orthogonalize
+from specdesc._orthogonalize import Method
+from specdesc._polar_factor import method as table
+from specdesc._polar_factor.method import fastest_method
 
 ROOT = Path(__file__).parent.parent
-TABLE = tomllib.loads((ROOT / "specdesc" / "calibration.toml").read_text(encoding="utf-8"))
+TABLE = tomllib.loads(
+    (ROOT / "specdesc" / "_polar_factor" / "calibration.toml").read_text(encoding="utf-8")
+)
 WORKING = {"real32": 16 * 2.0**-23, "real64": 16 * 2.0**-52, "half": 4 * 2.0**-7}
 METHODS = get_args(Method)
 
 
 def chosen(measured, shape, *, precision="real32", tol=0.1, floor=1e-3, allowed=METHODS):
-    return choose(measured, shape, precision, tol, WORKING[precision], floor, allowed)
+    return fastest_method(measured, shape, precision, tol, WORKING[precision], floor, allowed)
 
 
 def decisions():
@@ -85,8 +88,8 @@ def test_tolerances_are_looked_up_by_ratio():
     names = {*TABLE["tolerances"], "working"}
 
     def nearest(tol, among=names):
-        wish = _calibration._Wish((9, 9), 1, "real64", tol, WORKING["real64"], True)
-        return _calibration._nearest(wish, among, TABLE["tolerances"])
+        wish = table._Wish((9, 9), 1, "real64", tol, WORKING["real64"], True)
+        return table._nearest(wish, among, TABLE["tolerances"])
 
     expected = {0.2: "0.3", 0.15: "0.1", 2e-4: "1e-3", 1e-5: "1e-6", 1e-12: "working"}
     assert {tol: nearest(tol) for tol in expected} == expected

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import _host, minimize, norms, preconditioners, prox, rules, schedules
+from specdesc import minimize, norms, preconditioners, prox, rules, schedules
 from specdesc._driver import fingerprint
 from specdesc._driver.packing import pack, unpack
+from specdesc._lib import host
 from tests import killed_run, support
 from tests.support import Library
 
@@ -24,7 +25,7 @@ NUMPY = support.LIBRARIES[0]
 def leaf(library: Library) -> Any:
     """Return the backend of a library, also of one that has no leaf."""
     if library.backend == "array_api_strict":
-        from specdesc._agnostic import agnostic
+        from specdesc.backends.generic import agnostic
 
         return agnostic(library.xp)
     return library.leaf
@@ -77,10 +78,10 @@ def check_that_arrays_come_back(library: Library, dtype: str) -> None:
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    _host.write_npz(path, {"x": np.ones(3)})
+    host.write_npz(path, {"x": np.ones(3)})
     (tmp_path / ".file.part").write_bytes(b"what a killed writer left")
-    _host.write_npz(path, {"x": np.zeros(3)})
-    assert (_host.read_npz(path)["x"] == 0).all()
+    host.write_npz(path, {"x": np.zeros(3)})
+    assert (host.read_npz(path)["x"] == 0).all()
     assert os.listdir(tmp_path) == ["file"]
 
     def full(*_: Any, **__: Any) -> None:
@@ -89,8 +90,8 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="no space"):
-        _host.write_npz(path, {"x": np.ones(3)})
-    assert (_host.read_npz(path)["x"] == 0).all()
+        host.write_npz(path, {"x": np.ones(3)})
+    assert (host.read_npz(path)["x"] == 0).all()
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -413,7 +414,7 @@ def kill_and_resume(library: str, kills: int, steps: int, seed: int, folder: Pat
         assert last == steps or count < kills, "all steps were made before the last kill"
         if path.exists():
             # Whatever the moment was, the file is whole and at most one interval behind.
-            reached = json.loads(str(_host.read_npz(path)["note"]))["step"]
+            reached = json.loads(str(host.read_npz(path)["note"]))["step"]
             assert reached > last - 1 - killed_run.EVERY
     expected = killed_run.as_arrays(library, killed_run.run(library, steps))
     with np.load(result) as found:

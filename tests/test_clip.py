@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specdesc import backends, clip, prox, spectral_clip
-from specdesc._core import derivative, excess
+from specdesc._linalg import derivative, excess
 from tests import support
 from tests.support import EPS, Library, adjoint, assert_ratio, spectral_norm
 

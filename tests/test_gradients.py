@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from specdesc import backends, orthogonalize, polar
-from specdesc._core import derivative
+from specdesc._linalg import derivative
 from tests import support
 from tests.support import Library, adjoint, polar_factor
 

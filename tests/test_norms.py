@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specdesc import norms, truncated_spectral_step
-from specdesc._core import ky_fan
+from specdesc._linalg import ky_fan
 from tests import support
 from tests.support import EPS, Library, adjoint
 

@@ -7,31 +7,24 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
 
 def _leaves():
     return sorted(p.parent.name for p in (ROOT / "backends").glob("*/__init__.py"))
 
 
-def test_the_packages_are_the_folders():
-    folders = {
-        ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "specdesc").rglob("__init__.py")
-    }
-    leaves = {f"specdesc.backends.{leaf}" for leaf in _leaves()}
-    assert set(SETUPTOOLS["packages"]) == folders | leaves
-
-
-def test_every_leaf_is_in_all_four_lists():
+def test_every_leaf_is_an_entry_point_and_has_a_table():
     leaves = _leaves()
     assert leaves == ["cupy", "dask", "jax", "numpy", "torch"]
-    mapped = {f"specdesc.backends.{leaf}": f"backends/{leaf}" for leaf in leaves}
-    assert SETUPTOOLS["package-dir"] == {"specdesc": "specdesc", **mapped}
     entries = PROJECT["project"]["entry-points"]["specdesc.backends"]
     assert entries == {leaf: f"specdesc.backends.{leaf}:BACKEND" for leaf in leaves}
-    for package in mapped:
-        assert SETUPTOOLS["package-data"][package] == ["capabilities.toml"]
     assert all((ROOT / "backends" / leaf / "capabilities.toml").is_file() for leaf in leaves)
+
+
+def test_no_list_of_packages_is_kept_by_hand():
+    """Whatever lies in the two folders is installed: a new module cannot be forgotten."""
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["only-include"] == ["specdesc", "backends"]
 
 
 def test_the_folder_of_the_leaves_is_no_package():

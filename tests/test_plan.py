@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from specdesc import orthogonalize, plan_orthogonalization
-from specdesc._core import polynomial
+from specdesc._polar_factor import newton_schulz
 from specdesc.backends import load
 from specdesc.minimax import composed_image
 from tests import support
@@ -90,14 +90,16 @@ def test_the_norm_is_a_bound_and_within_its_reach() -> None:
             support.with_spectrum(np.ones(size), (size, size)),
         ):
             x = host.astype(dtype)
-            matrix, scale, gram, square, _ = polynomial.start(x, backend=backend)
+            matrix, scale, gram, square, _ = newton_schulz.start(x, backend=backend)
             unit = matrix / scale
             s = np.linalg.svd(unit.astype("float64"), compute_uv=False)[0]
             assert s <= 1.0
-            assert s >= polynomial.reach(size) * (1 - 4 * polynomial.slack(x.shape, EPS[dtype]))
+            assert s >= newton_schulz.reach(size) * (
+                1 - 4 * newton_schulz.slack(x.shape, EPS[dtype])
+            )
             np.testing.assert_allclose(gram, unit @ unit.T, atol=1e2 * size * EPS[dtype])
             np.testing.assert_allclose(square, gram @ gram, atol=1e2 * size * EPS[dtype])
-    assert (polynomial.start(np.zeros((3, 4)), backend=backend).matrix == 0).all()
+    assert (newton_schulz.start(np.zeros((3, 4)), backend=backend).matrix == 0).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from specdesc import _extras, minimize, problems, prox, rules, schedules
+from specdesc import minimize, problems, prox, rules, schedules
+from specdesc._lib import extras
 from specdesc.problems import NuclearDistance, TraceLocked
 from tests import support
 
@@ -189,7 +190,7 @@ def test_logits_of_any_size_are_safe():
 
 
 def test_digits_are_learnt():
-    if not _extras.installed("sklearn"):
+    if not extras.installed("sklearn"):
         pytest.skip("scikit-learn is not installed")
     train, test = problems.digits(ridge=1e-3)
     assert train.inputs.shape == (1198, 65)
@@ -207,7 +208,7 @@ def test_digits_are_learnt():
 def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(_extras.MissingExtra, match=r"specdesc\[data\]"):
+    with pytest.raises(extras.MissingExtra, match=r"specdesc\[data\]"):
         problems.digits()
 
 

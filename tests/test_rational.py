@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdesc import _plan, minimax, orthogonalize
-from specdesc._array import enter
-from specdesc._core import products
-from specdesc.orthogonalize import Method
+from specdesc import minimax, orthogonalize
+from specdesc._orthogonalize import Method
+from specdesc._polar_factor import plan
+from specdesc.backends import primitives
+from specdesc.backends.entry import enter
 from tests import support
 from tests.support import EPS, Library, assert_ratio, spectral_norm
 from tests.test_orthogonalize import diagonal
@@ -83,7 +84,7 @@ def test_bad_parameters(lower: float, most: float) -> None:
 @pytest.mark.parametrize("goal", [0.1, 1e-3, 1e-6])
 @pytest.mark.parametrize("lower", [0.3, 1e-2, 1e-4, 1e-7])
 def test_the_bound_of_a_run_holds_by_dense_sampling(lower: float, goal: float, unit: float) -> None:
-    run = _plan.on_interval(_plan.Kind((64, 96), unit, rational=True), goal, lower)
+    run = plan.on_interval(plan.Kind((64, 96), unit, rational=True), goal, lower)
     x = np.geomspace(lower, 1.0, 40001)
     y, low = x, np.geomspace(lower * 1e-9, lower, 2001)
     start = 1 / run.gain
@@ -329,9 +330,9 @@ def test_solutions_of_a_leaf_equal_the_agnostic_ones(
         given_x, given_z = library.array(x, dtype), library.array(z, dtype)
         before = library.numpy(given_x).tobytes(), library.numpy(given_z).tobytes()
         backend = enter("orthogonalize", given_x)
-        found = products.kernel("solve_add", backend)(0.5, given_x, 2.0, given_z, backend=backend)
+        found = primitives.kernel("solve_add", backend)(0.5, given_x, 2.0, given_z, backend=backend)
         support.assert_array(library, found, given_x, (*batch, *shape), dtype)
-        agnostic = products.solve_add(0.5, given_x, 2.0, given_z, backend=backend)
+        agnostic = primitives.solve_add(0.5, given_x, 2.0, given_z, backend=backend)
         scale = np.abs(x).max() * 60 * EPS[dtype]
         np.testing.assert_allclose(
             library.numpy(found), library.numpy(agnostic), rtol=0, atol=20 * scale

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from specdesc import backends, cli, recover
-from specdesc._extras import MissingExtra
+from specdesc._lib.extras import MissingExtra
 from specdesc.problems import corrupt
 from specdesc.recover import Options, report
 from specdesc.recover.data import Data
@@ -319,7 +319,7 @@ def test_a_wrong_input_is_one_line_and_exit_code_2(case, tmp_path, picture, matr
 
 
 def test_a_backend_that_is_not_installed_is_one_line(picture, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(loader, "find_spec", lambda name: None)
     backends.load.cache_clear()
     assert _run(tmp_path, picture, "--backend", "cupy") == 2
     error = capsys.readouterr().err
@@ -335,14 +335,14 @@ def test_a_missing_extra_is_one_line_that_names_it(picture, tmp_path, capsys, mo
     assert capsys.readouterr().err == (
         "specdesc: error: this needs skimage: pip install 'specdesc[demo]'\n"
     )
-    from specdesc import _extras
+    from specdesc._lib import extras
 
     with pytest.raises(MissingExtra, match=r"specdesc\[torch\]"):
-        _extras.require("no_such_module", "torch")
+        extras.require("no_such_module", "torch")
 
 
 def test_an_interrupted_write_leaves_the_older_file(tmp_path):
-    from specdesc import _host
+    from specdesc._lib import host
 
     path = tmp_path / "result.npy"
     path.write_text("older")
@@ -351,7 +351,7 @@ def test_an_interrupted_write_leaves_the_older_file(tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        _host.write_atomically(path, fail)
+        host.write_atomically(path, fail)
     assert path.read_text() == "older"
     assert [p.name for p in tmp_path.iterdir()] == ["result.npy"]
 

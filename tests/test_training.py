@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from specdesc import MissingExtra, backends, problems, prox, trees, verify
-from specdesc._agnostic import agnostic
+from specdesc.backends.generic import agnostic
 from specdesc.problems import Perceptron
 from specdesc.verify import Options
 from specdesc.verify.training import report, runs

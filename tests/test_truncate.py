@@ -5,16 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import (
-    LinearOperator,
-    _sweep,
-    backends,
-    initial_start,
-    truncated_spectral_step,
-    truncated_svd,
-)
-from specdesc._core import krylov, linalg, subspace
-from specdesc._host import gaussian
+from specdesc import LinearOperator, backends, initial_start, truncated_spectral_step, truncated_svd
+from specdesc._lib.host import gaussian
+from specdesc._linalg import basic, krylov, subspace
+from specdesc._truncated_svd import subspace_iteration
 from specdesc.rules import TruncatedSpectralDescent
 from tests import support
 from tests.support import EPS, Library, adjoint, assert_ratio, ky_fan, spectral_norm
@@ -56,7 +50,7 @@ WAYS = pytest.mark.parametrize("way", ["swept", "spanned"], indirect=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Treat small matrices as large ones, if the test asks for it."""
     if request.param == "spanned":
-        monkeypatch.setattr(_sweep, "SIDE", 0)
+        monkeypatch.setattr(subspace_iteration, "SIDE", 0)
     return str(request.param)
 
 
@@ -166,7 +160,7 @@ def check_certificates(rng: np.random.Generator, count: int, dtype: str, leaf: A
     host = np.stack([support.with_spectrum(values, (m, n), int(seed), dtype) for seed in seeds])
     host = (host * 10.0 ** rng.uniform(-3, 3)).astype(dtype)
     x = leaf.from_host(host, dtype=dtype)
-    products, energy = krylov.products_of(x, backend=leaf), linalg.energy(x, backend=leaf)
+    products, energy = krylov.products_of(x, backend=leaf), basic.energy(x, backend=leaf)
     block = leaf.from_host(rng.standard_normal((count, n, width)), dtype=dtype)
     truth = ky_fan(host.astype("complex128"), rank)
     passes, way = int(rng.integers(1, 4)), rng.random()

@@ -41,7 +41,7 @@ def test_a_claim_writes_its_numbers_and_its_figure(tmp_path):
 
 
 def test_without_matplotlib_there_are_numbers_and_a_hint(tmp_path, monkeypatch):
-    monkeypatch.setattr("specdesc._extras.installed", lambda _: False)
+    monkeypatch.setattr("specdesc._lib.extras.installed", lambda _: False)
     said = []
     verify.verify(Options((_claim(),), quick=True, out=tmp_path), said.append)
     assert (tmp_path / "toy.json").exists()

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import _plan, _warm, initial_start, orthogonalize
+from specdesc import initial_start, orthogonalize
+from specdesc._polar_factor import plan, warm_start
 from specdesc.backends import load
 from tests import support
 from tests.support import Library, spectral_norm
@@ -53,8 +54,8 @@ def test_the_bound_of_a_warm_factor_is_true(shape: tuple[int, int], by: float) -
         before = orthogonalize(x, start=np.zeros((k, k)), full_output=True)
         y = moved(x, by, seed + 100)
         wide = y if shape[0] <= shape[1] else y.T
-        kind = _plan.Kind((k, max(shape)), 2.0**-52)
-        warm = _warm.attempt(wide, before.start, kind, 0.1, backend=backend)
+        kind = plan.Kind((k, max(shape)), 2.0**-52)
+        warm = warm_start.attempt(wide, before.start, kind, 0.1, backend=backend)
         assert spectral_norm(warm.factor - support.polar_factor(wide)) <= warm.error
         accepted += bool(warm.error <= 0.1)
         full = orthogonalize(y, tol=0.1, method="polynomial", start=before.start, full_output=True)

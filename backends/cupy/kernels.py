@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 

@@ -3,7 +3,7 @@
 import array_api_compat.dask.array
 
 import dask.array
-from specdesc._typing import Array, Device
+from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities
 
 

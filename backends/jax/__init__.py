@@ -7,8 +7,9 @@ from typing import Any, cast
 import array_api_compat
 
 import jax
-from specdesc._typing import Array, Device
-from specdesc.backends import Backend, Capabilities, Derivative, Opened
+from specdesc._lib.typing import Array, Device
+from specdesc.backends import Backend, Capabilities, Derivative
+from specdesc.backends.protocol import Opened
 
 from . import kernels
 

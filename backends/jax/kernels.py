@@ -1,7 +1,7 @@
 """Kernels of the agnostic contract that JAX has beyond the standard."""
 
 import jax.scipy.linalg
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import jax
-from specdesc import _extras, trees
-from specdesc._typing import Array
+from specdesc import trees
+from specdesc._lib import extras
+from specdesc._lib.typing import Array
 from specdesc.rules import Rule
 from specdesc.rules.rule import State
 
@@ -48,7 +49,7 @@ def transformation(*groups: trees.Group, rest: Rule | trees.Group | None = None)
     >>> bool(jnp.allclose(new["kernel"], 0.75 * jnp.eye(2), atol=1e-6))
     True
     """
-    optax = _extras.require("optax", "optax")
+    optax = extras.require("optax", "optax")
 
     def init(params: Any) -> State:
         route = trees.route(params, *groups, rest=rest)

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import array_api_compat.numpy
 
 import numpy
-from specdesc._typing import Array, Device
+from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities
 
 from . import kernels

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy
-from specdesc._core.linalg import adjoint
-from specdesc._core.products import BLOCK, panels, pieces
-from specdesc._typing import Array
+from specdesc._lib.arrays import adjoint
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
+from specdesc.backends.primitives import BLOCK, panels, pieces
 
 #: Entries of a temporary at most: a few hundred kilobytes stay in a cache.
 CHUNK = 2**15

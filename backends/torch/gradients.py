@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.backends import Derivative
 
 Function = Callable[..., tuple[Array, ...]]

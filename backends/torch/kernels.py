@@ -6,10 +6,9 @@ Whole arrays at a time: panels would save memory, and cost a fifth of the time (
 from collections.abc import Sequence
 
 import torch
-from specdesc._core import products
-from specdesc._core.linalg import adjoint
-from specdesc._typing import Array
-from specdesc.backends import Backend
+from specdesc._lib.arrays import adjoint
+from specdesc._lib.typing import Array
+from specdesc.backends import Backend, primitives
 
 
 def gram(x: Array, /, *, room: Array | None = None, backend: Backend) -> Array:
@@ -72,7 +71,7 @@ def combine(
 def divide(x: Array, by: Array, /, *, spend: bool = False, backend: Backend) -> Array:
     """Return ``x / by``, over `x` where it is spent."""
     if not spend or x.dtype in (torch.float16, torch.bfloat16):
-        return products.divide(x, by, backend=backend)
+        return primitives.divide(x, by, backend=backend)
     return x.div_(by.to(x.dtype))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from specdesc import trees
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.rules import Rule
 from specdesc.rules.rule import State
 from specdesc.trees.lengths import lengthened

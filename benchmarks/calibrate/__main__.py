@@ -13,7 +13,7 @@ from . import grid, table
 from .decide import decide
 from .measure import measure
 
-TARGET = Path(__file__).resolve().parents[2] / "specdesc" / "calibration.toml"
+TARGET = Path(__file__).resolve().parents[2] / "specdesc" / "_polar_factor" / "calibration.toml"
 
 
 def main(arguments=None):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from specdesc import _extras
-from specdesc._typing import Array
+from specdesc._lib import extras
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 #: Seconds between two values on the bar: each one is a look at the device.
@@ -20,7 +20,7 @@ def progress_bar(
     if not wanted:
         yield lambda _: None
         return
-    tqdm = _extras.require("tqdm", "demo").tqdm
+    tqdm = extras.require("tqdm", "demo").tqdm
     with tqdm(total=steps + 1, initial=first, unit="step", leave=False) as bar:
         shown = -PERIOD
 

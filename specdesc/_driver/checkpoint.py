@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from specdesc import _host
 from specdesc._driver import fingerprint
 from specdesc._driver.history import Records
 from specdesc._driver.packing import Packed, pack, unpack
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 #: Raised when the layout of the file changes.
@@ -57,12 +57,12 @@ def write(
         "arrays": {name: each[1:] for name, each in packed.items()},
     }
     arrays = {name: each.values for name, each in packed.items()}
-    _host.write_npz(path, {_NOTE: _host.text(json.dumps(note)), **arrays})
+    host.write_npz(path, {_NOTE: host.text(json.dumps(note)), **arrays})
 
 
 def read(path: Path, run: dict[str, str], like: Array, /, *, backend: Backend) -> Snapshot:
     """Return the run of a file, or raise `ValueError` that says why it cannot go on."""
-    arrays = _host.read_npz(path)
+    arrays = host.read_npz(path)
     note = _note(path, arrays)
     other = fingerprint.difference(note["run"], run)
     if other is not None:

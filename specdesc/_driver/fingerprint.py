@@ -5,17 +5,17 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
-from specdesc import _host
 from specdesc._driver.packing import pack
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 
 def of_array(x: Array, /, *, backend: Backend) -> str:
     """Describe an array by shape, dtype and a digest of its bits."""
     packed = pack(x, backend=backend)
-    plain = _host.in_axes(packed.values, packed.order)
-    return f"array {tuple(x.shape)} {packed.dtype} {_host.digest(plain)}"
+    plain = host.in_axes(packed.values, packed.order)
+    return f"array {tuple(x.shape)} {packed.dtype} {host.digest(plain)}"
 
 
 def of_object(thing: Any, like: Array, /, *, backend: Backend) -> str:

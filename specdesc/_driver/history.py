@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from specdesc import _host
 from specdesc._driver.packing import Packed, pack
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 
@@ -95,7 +95,7 @@ def _columns(points: list[Point]) -> Records:
     certificates = [point.certificate for point in points]
     found = next((each for each in certificates if each is not None), None)
     # A point whose value is not finite may have none: it gets a NaN.
-    nan = None if found is None else found._replace(values=_host.nan_like(found.values))
+    nan = None if found is None else found._replace(values=host.nan_like(found.values))
     return Records(
         tuple(point.step for point in points),
         _column([point.value for point in points]),
@@ -104,7 +104,7 @@ def _columns(points: list[Point]) -> Records:
 
 
 def _column(rows: list[Packed]) -> Packed:
-    values = _host.stack([_host.in_axes(row.values, row.order) for row in rows])
+    values = host.stack([host.in_axes(row.values, row.order) for row in rows])
     return Packed(values, rows[0].dtype, tuple(range(values.ndim)))
 
 

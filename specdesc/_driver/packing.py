@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import array_api_compat
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 HALF = "bfloat16"
@@ -32,9 +32,9 @@ def pack(x: Array, /, *, backend: Backend) -> Packed:
     half = not isinstance(x, (int, float, complex)) and str(x.dtype).endswith(HALF)
     xp = backend.xp
     values = backend.to_host(xp.astype(x, xp.float32) if half else x)
-    order = _host.memory_order(values)
+    order = host.memory_order(values)
     dtype = HALF if half else str(values.dtype)
-    return Packed(_host.in_order(values, order), dtype, order, _host.is_scalar(x))
+    return Packed(host.in_order(values, order), dtype, order, host.is_scalar(x))
 
 
 def unpack(packed: Packed, like: Array, /, *, backend: Backend) -> Array:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from specdesc._array import eps
 from specdesc._driver import fingerprint
 from specdesc._driver.checkpoint import Snapshot
 from specdesc._driver.packing import unpack
-from specdesc._typing import Array
+from specdesc._lib.dtypes import eps
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 

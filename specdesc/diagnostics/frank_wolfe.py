@@ -1,7 +1,9 @@
 """The Frank-Wolfe gap."""
 
-from specdesc._array import check_same_shape, enter, working
-from specdesc._typing import Array
+from specdesc._lib.checks import check_same_shape
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc.backends.entry import enter
 from specdesc.diagnostics.products import inner
 from specdesc.norms import Norm
 from specdesc.prox.operator import BoundedSet

@@ -1,8 +1,9 @@
 """The inner product of matrices."""
 
-from specdesc._array import working
-from specdesc._core.linalg import balance, per_batch, restore
-from specdesc._typing import Array
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import balance, restore
 from specdesc.backends import Backend
 
 

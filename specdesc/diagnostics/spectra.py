@@ -1,10 +1,13 @@
 """What the singular values of a point say: are they all 1, and how many touch a bound."""
 
-from specdesc._array import enter, scalar, working
-from specdesc._core import parts
-from specdesc._core.linalg import adjoint, balance, frobenius, identity, per_batch, restore
-from specdesc._core.parts import Geometry
-from specdesc._typing import Array
+from specdesc._lib.arrays import adjoint, per_batch
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg import magnitudes
+from specdesc._linalg.basic import balance, frobenius, restore
+from specdesc._linalg.magnitudes import Geometry
+from specdesc.backends.creation import identity, scalar
+from specdesc.backends.entry import enter
 from specdesc.prox.operator import check_non_negative
 
 #: From here on, sums of squares leave the range of float32.
@@ -98,11 +101,11 @@ def active_share(
     backend = enter("diagnostics.active_share", x)
     check_non_negative(bound, "bound")
     xp = backend.xp
-    slack = parts.slack(x, xp=xp) if tol is None else tol
+    slack = magnitudes.slack(x, xp=xp) if tol is None else tol
     check_non_negative(slack, "tol")
     with backend.guard(x):
-        taken = parts.take_apart(x, geometry, backend=backend)
+        taken = magnitudes.take_apart(x, geometry, backend=backend)
         s = taken.magnitudes
         touched = xp.astype(s >= scalar(backend, (1.0 - slack) * bound, s), s.dtype)
         share = xp.sum(touched, axis=-1) / max(1, s.shape[-1])
-        return parts.number(share, taken, backend=backend)
+        return magnitudes.number(share, taken, backend=backend)

@@ -1,10 +1,13 @@
 """Stationarity of f + g in the geometry of a preconditioner (theory derived)."""
 
-from specdesc._array import check_same_shape, enter, eps, working
-from specdesc._core import parts
-from specdesc._core.linalg import all_finite, per_batch, restore
-from specdesc._typing import Array
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.checks import check_same_shape
+from specdesc._lib.dtypes import eps, working
+from specdesc._lib.typing import Array
+from specdesc._linalg import magnitudes
+from specdesc._linalg.basic import all_finite, restore
 from specdesc.backends import Backend
+from specdesc.backends.entry import enter
 from specdesc.diagnostics.products import inner
 from specdesc.preconditioners import Preconditioner
 from specdesc.preconditioners.preconditioner import over
@@ -88,7 +91,7 @@ def stationarity(
     with backend.guard(x):
         size = _positive(step, x, backend)
         here, d = working(xp, x), working(xp, grad)
-        taken = parts.take_apart(d, preconditioner.geometry, backend=backend)
+        taken = magnitudes.take_apart(d, preconditioner.geometry, backend=backend)
         t = preconditioner.kernel.pre(over(taken.magnitudes, preconditioner.eps, xp=xp), xp=xp)
         before = _reference(t, preconditioner, backend)
         if g is None:
@@ -214,10 +217,12 @@ def _of_displacement(
 ) -> Array:
     """Return phi(w) for a displacement that was computed from points like `x`."""
     xp, limit = backend.xp, preconditioner.kernel.limit
-    taken = parts.take_apart(w, preconditioner.geometry, backend=backend)
+    taken = magnitudes.take_apart(w, preconditioner.geometry, backend=backend)
     s = taken.magnitudes
     if limit < float("inf"):
-        lengths = parts.norm(x, (-2, -1), xp=xp)[..., 0] / (step[..., None] if step.ndim else step)
-        room = limit + parts.slack(x, xp=xp) * (1.0 + lengths)
+        lengths = magnitudes.norm(x, (-2, -1), xp=xp)[..., 0] / (
+            step[..., None] if step.ndim else step
+        )
+        room = limit + magnitudes.slack(x, xp=xp) * (1.0 + lengths)
         s = xp.where(s <= room, xp.clip(s, max=limit), s)
-    return parts.number(_reference(s, preconditioner, backend), taken, backend=backend)
+    return magnitudes.number(_reference(s, preconditioner, backend), taken, backend=backend)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from specdesc._array import enter
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
+from specdesc.backends.entry import enter
 
 #: What `specdesc.minimize` calls.
 Stop = Callable[[Array, Array, Array, dict[str, Array]], Array]

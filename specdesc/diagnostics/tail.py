@@ -4,9 +4,11 @@ import math
 from statistics import NormalDist
 from typing import NamedTuple
 
-from specdesc._array import enter, working
-from specdesc._core.linalg import balance, frobenius, per_batch, restore
-from specdesc._typing import Array
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import balance, frobenius, restore
+from specdesc.backends.entry import enter
 
 
 class TailIndex(NamedTuple):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from specdesc._opaque import opaque
+from specdesc._lib.tracing import opaque
 from specdesc.minimax.images import Polynomial, composed_image
 
 Quintic = tuple[float, float, float]

@@ -9,7 +9,7 @@ The construction follows arXiv:2605.11850, of which only the abstract was read, 
 it builds on (arXiv:2502.08532, arXiv:2210.15531); formulas and constants are derived.
 """
 
-from specdesc._core.parts import Geometry
+from specdesc._linalg.magnitudes import Geometry
 from specdesc.preconditioners.fit import Fit
 from specdesc.preconditioners.kernels import Kernel
 from specdesc.preconditioners.named import (

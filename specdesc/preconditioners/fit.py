@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.backends import load
 from specdesc.preconditioners import kernels
 from specdesc.preconditioners.kernels import Kernel
@@ -68,7 +68,7 @@ def _kappa(q: float) -> float:
 
 @cache
 def _points(steps: tuple[tuple[float, ...], ...]) -> tuple[Array, Array]:
-    s = _host.log_spaced(-DECADES, 0.0, POINTS)
+    s = host.log_spaced(-DECADES, 0.0, POINTS)
     return s, response(steps, s)
 
 

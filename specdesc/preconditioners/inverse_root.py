@@ -12,14 +12,16 @@ whose last factor is smooth for y in [0, 1], so that a polynomial of V Vᴴ does
 
 import math
 
-from specdesc._array import eps as unit_of
-from specdesc._array import working
-from specdesc._core.linalg import adjoint, identity, replace_broken, restore
-from specdesc._core.products import combine, gram
-from specdesc._opaque import opaque
-from specdesc._typing import Array
+from specdesc._lib.arrays import adjoint
+from specdesc._lib.dtypes import eps as unit_of
+from specdesc._lib.dtypes import working
+from specdesc._lib.tracing import opaque
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import replace_broken, restore
+from specdesc._orthogonalize import orthogonalize
 from specdesc.backends import Backend
-from specdesc.orthogonalize import orthogonalize
+from specdesc.backends.creation import identity
+from specdesc.backends.primitives import combine, gram
 from specdesc.preconditioners.kernels import Kappa, Kernel
 
 #: Degrees of the polynomial for kappa 4, one less than a multiple of 4: the error falls like

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from specdesc._typing import Array, Namespace
+from specdesc._lib.typing import Array, Namespace
 from specdesc.preconditioners import series
 
 INF = float("inf")

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from specdesc import minimax
-from specdesc._array import working
-from specdesc._core import parts, polynomial
-from specdesc._core.linalg import adjoint, replace_broken, restore, zeros
-from specdesc._core.polynomial import Start
-from specdesc._typing import Array
+from specdesc._lib.arrays import adjoint
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg import magnitudes
+from specdesc._linalg.basic import replace_broken, restore
+from specdesc._polar_factor import newton_schulz
+from specdesc._polar_factor.newton_schulz import Start
 from specdesc.backends import Backend
+from specdesc.backends.creation import zeros
 from specdesc.minimax import Step
 from specdesc.preconditioners import fit
 from specdesc.preconditioners.fit import Fit
@@ -127,7 +130,7 @@ class Polynomial(Preconditioner):
         source = normalized(x, backend) if self.normalize else x
         if self.geometry == "spectral":
             return self._by_products(source, backend)
-        taken = parts.take_apart(source, self.geometry, backend=backend)
+        taken = magnitudes.take_apart(source, self.geometry, backend=backend)
         return taken.rebuild(fit.response(_coefficients(self.schedule), taken.magnitudes))
 
     def _by_products(self, x: Array, backend: Backend) -> Array:
@@ -135,10 +138,10 @@ class Polynomial(Preconditioner):
         safe, finite = replace_broken(working(xp, x), backend=backend)
         wide = x.shape[-2] <= x.shape[-1]
         begin = safe if wide else adjoint(safe, xp=xp)
-        gram = polynomial.gram_matrix(begin, backend=backend)
+        gram = newton_schulz.gram_matrix(begin, backend=backend)
         unit = zeros((*x.shape[:-2], 1, 1), begin, backend=backend, real=True) + 1
         segments = [(step,) for step in self.steps]
-        y = polynomial.run(Start(begin, unit, gram, None), segments, backend=backend)
+        y = newton_schulz.run(Start(begin, unit, gram, None), segments, backend=backend)
         return restore(y if wide else adjoint(y, xp=xp), finite, backend=backend)
 
 

@@ -3,12 +3,14 @@
 import math
 from dataclasses import dataclass
 
-from specdesc._array import check_supported, enter, eps, largest_finite, working
-from specdesc._core import parts
-from specdesc._core.linalg import balance, frobenius, restore, zeros
-from specdesc._core.parts import GEOMETRIES, Geometry, Parts
-from specdesc._typing import Array, Namespace
+from specdesc._lib.dtypes import eps, largest_finite, working
+from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg import magnitudes
+from specdesc._linalg.basic import balance, frobenius, restore
+from specdesc._linalg.magnitudes import GEOMETRIES, Geometry, Parts
 from specdesc.backends import Backend
+from specdesc.backends.creation import zeros
+from specdesc.backends.entry import check_supported, enter
 from specdesc.preconditioners import inverse_root
 from specdesc.preconditioners.kernels import Kernel
 
@@ -79,7 +81,7 @@ class Preconditioner:
         backend, kernel = self._enter(x), self.kernel
         xp = backend.xp
         with backend.guard(x):
-            taken = parts.take_apart(x, self.geometry, backend=backend)
+            taken = magnitudes.take_apart(x, self.geometry, backend=backend)
             t = over(taken.magnitudes, self.eps, xp=xp)
             return total(self.eps * kernel.conjugate(t, xp=xp), taken, backend)
 
@@ -87,7 +89,7 @@ class Preconditioner:
         """Return phi(x) for every matrix, of the batch shape; inf outside of its domain."""
         backend, kernel = self._enter(x), self.kernel
         with backend.guard(x):
-            taken = parts.take_apart(x, self.geometry, backend=backend)
+            taken = magnitudes.take_apart(x, self.geometry, backend=backend)
             values = self.eps * kernel.reference(taken.magnitudes, xp=backend.xp)
             return total(values, taken, backend)
 
@@ -118,7 +120,7 @@ class Preconditioner:
         source = normalized(x, backend) if self.normalize else x
         if self._without_svd(x, backend):
             return inverse_root.apply(source, self.kernel, self.eps, backend=backend)
-        taken = parts.take_apart(source, self.geometry, backend=backend)
+        taken = magnitudes.take_apart(source, self.geometry, backend=backend)
         s = taken.magnitudes
         if self.kernel.convexity == 0.0:
             s = _without_noise(s, x, self.geometry, xp)
@@ -135,7 +137,7 @@ def over(s: Array, scale: float, /, *, xp: Namespace) -> Array:
 
 def total(values: Array, taken: Parts, backend: Backend, /) -> Array:
     """Sum over the magnitudes."""
-    return parts.number(backend.xp.sum(values, axis=-1), taken, backend=backend)
+    return magnitudes.number(backend.xp.sum(values, axis=-1), taken, backend=backend)
 
 
 def normalized(x: Array, backend: Backend, /) -> Array:

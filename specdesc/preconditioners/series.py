@@ -2,8 +2,8 @@
 
 import math
 
-from specdesc._opaque import opaque
-from specdesc._typing import Array, Namespace
+from specdesc._lib.tracing import opaque
+from specdesc._lib.typing import Array, Namespace
 
 #: Terms of the power series, which converge like 2^-n: enough for float64.
 TERMS = 56

@@ -1,7 +1,7 @@
 """Destroy data on purpose, so that the error of a recovery is known."""
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 
 
 def corrupt(
@@ -45,8 +45,8 @@ def corrupt(
     if not 0.0 <= noise < float("inf"):
         msg = f"noise must be a finite number of at least 0, got {noise!r}"
         raise ValueError(msg)
-    low, high = limits or _host.finite_range(clean)
-    random = _host.generator(seed)
+    low, high = limits or host.finite_range(clean)
+    random = host.generator(seed)
     data = clean + noise * (high - low) * random.standard_normal(clean.shape)
     hit = (random.random(clean.shape) < share) & (clean == clean)
     salt = random.random(clean.shape) < 0.5

@@ -1,6 +1,7 @@
 """MNIST-1D: curves of forty points in ten classes, made on the spot."""
 
-from specdesc import _extras, _host, backends
+from specdesc import backends
+from specdesc._lib import extras, host
 from specdesc.problems.regression import MultinomialRegression
 
 
@@ -42,19 +43,19 @@ def mnist1d(
     The data set of arXiv:2011.14439, by its authors' own generator, without a download: some
     seconds. The package seeds the global generators; they are put back.
     """
-    maker = _extras.require("mnist1d.data", "data")
+    maker = extras.require("mnist1d.data", "data")
     options = maker.get_dataset_args()
     options.num_samples = count
-    with _host.global_generators_kept():
+    with host.global_generators_kept():
         data = maker.make_dataset(options)
     leaf = backends.load(backend)
 
     def problem(kind: str, ridge: float) -> MultinomialRegression:
         rows, classes = data[f"x{kind}"], data[f"y{kind}"]
-        labels = (classes[:, None] == _host.as_array(range(10))) * 1.0
+        labels = (classes[:, None] == host.as_array(range(10))) * 1.0
         given, wanted = (
             leaf.from_host(part, dtype=dtype, device=device)
-            for part in (_host.with_ones(rows), labels)
+            for part in (host.with_ones(rows), labels)
         )
         return MultinomialRegression(given, wanted, ridge, batch, seed, leaf)
 

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from specdesc._array import check_same_shape, enter
-from specdesc._core.linalg import diagonal, frobenius, identity, per_batch
-from specdesc._typing import Array
-from specdesc.orthogonalize import orthogonalize
+from specdesc._lib.arrays import diagonal, per_batch
+from specdesc._lib.checks import check_same_shape
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import frobenius
+from specdesc._orthogonalize import orthogonalize
+from specdesc.backends.creation import identity
+from specdesc.backends.entry import enter
 
 
 @dataclass(frozen=True)

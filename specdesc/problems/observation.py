@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from specdesc import _host
-from specdesc._array import enter
-from specdesc._typing import Array, Namespace
+from specdesc._lib import host
+from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
+from specdesc.backends.entry import enter
 from specdesc.problems.sampling import minibatch
 
 
@@ -92,7 +92,7 @@ class Perceptron:
     def start(self, hidden: tuple[int, ...], /, *, seed: int) -> Any:
         """Return layers with these numbers of hidden units, and all singular values 1."""
         enter("problems", self.inputs)
-        random = _host.generator(seed)
+        random = host.generator(seed)
         widths = (self.inputs.shape[1], *hidden, self.labels.shape[1])
         return {
             "layers": [
@@ -137,4 +137,4 @@ def _isometry(block: Array) -> Array:
     """Return a host matrix of the same shape with orthonormal columns, or rows if it is wide."""
     if block.shape[0] < block.shape[1]:
         return _isometry(block.T).T
-    return _host.orthonormal(block)
+    return host.orthonormal(block)

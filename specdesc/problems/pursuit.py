@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from specdesc._array import enter, eps
-from specdesc._core.linalg import frobenius, per_batch
-from specdesc._typing import Array
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.dtypes import eps
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import frobenius
+from specdesc._polar import spectral_map
 from specdesc.backends import Backend
-from specdesc.polar import spectral_map
+from specdesc.backends.entry import enter
 
 #: The customary constants of the inexact augmented Lagrangian (arXiv:1009.5055).
 FIRST_PENALTY = 1.25

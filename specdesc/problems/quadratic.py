@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from specdesc import _host, backends
-from specdesc._array import check_same_shape, enter
-from specdesc._typing import Array
+from specdesc import backends
+from specdesc._lib import host
+from specdesc._lib.checks import check_same_shape
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
+from specdesc.backends.entry import enter
 from specdesc.problems.sampling import student_t
 
 
@@ -142,7 +144,7 @@ def random_quadratic(
     leaf = backends.load(backend)
     curvature, linear = (
         leaf.from_host(
-            parts[0] if isinstance(seeds, int) else _host.stacked(list(parts)),
+            parts[0] if isinstance(seeds, int) else host.stacked(list(parts)),
             dtype=dtype,
             device=device,
         )
@@ -152,7 +154,7 @@ def random_quadratic(
 
 
 def _draw(m: int, n: int, seed: int) -> tuple[Array, Array]:
-    random = _host.generator(seed)
+    random = host.generator(seed)
     square = random.standard_normal((m, m))
     symmetric = square + square.T
-    return symmetric / _host.spectral_norm(symmetric), 0.5 * random.standard_normal((m, n))
+    return symmetric / host.spectral_norm(symmetric), 0.5 * random.standard_normal((m, n))

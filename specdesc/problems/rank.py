@@ -4,9 +4,9 @@ import math
 from functools import cache
 
 from specdesc import schedules
-from specdesc._array import enter
-from specdesc._typing import Array
-from specdesc.minimize import minimize
+from specdesc._lib.typing import Array
+from specdesc._minimize import minimize
+from specdesc.backends.entry import enter
 from specdesc.problems.observation import Entries
 from specdesc.problems.robust_recovery import LAST_STEP, RobustRecovery
 from specdesc.prox import Rank

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from specdesc import _extras, _host, backends
-from specdesc._array import enter
-from specdesc._core.linalg import frobenius, per_batch
-from specdesc._typing import Array
+from specdesc import backends
+from specdesc._lib import extras, host
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import frobenius
 from specdesc.backends import Backend
+from specdesc.backends.entry import enter
 from specdesc.problems.sampling import minibatch, student_t
 
 
@@ -112,8 +114,8 @@ def random_regression(
     MatrixRegression
         With its truth.
     """
-    random = _host.generator(seed)
-    left, right = (_host.orthonormal(random.standard_normal((k, rank))) for k in (m, n))
+    random = host.generator(seed)
+    left, right = (host.orthonormal(random.standard_normal((k, rank))) for k in (m, n))
     truth = left @ right.T
     inputs = random.standard_normal((count, n))
     errors = student_t((count, m), tail, (seed,), 0)[0][0]
@@ -224,11 +226,11 @@ def digits(
     if not 0.0 < held_out < 1.0:
         msg = f"held_out must lie in (0, 1), got {held_out!r}"
         raise ValueError(msg)
-    data = _extras.require("sklearn.datasets", "data").load_digits()
+    data = extras.require("sklearn.datasets", "data").load_digits()
     leaf = backends.load(backend)
-    order = _host.generator(seed).permutation(data.target.size)
-    inputs = _host.with_ones(data.data[order] / 16.0)
-    labels = (data.target[order][:, None] == _host.as_array(range(10))) * 1.0
+    order = host.generator(seed).permutation(data.target.size)
+    inputs = host.with_ones(data.data[order] / 16.0)
+    labels = (data.target[order][:, None] == host.as_array(range(10))) * 1.0
     split = data.target.size - round(held_out * data.target.size)
 
     def problem(rows: slice, ridge: float) -> MultinomialRegression:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from specdesc import schedules
-from specdesc._array import check_same_shape, enter, is_complex, real_dtype
-from specdesc._core.linalg import balance, frobenius, per_batch
-from specdesc._typing import Array
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.checks import check_same_shape
+from specdesc._lib.dtypes import is_complex, real_dtype
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import balance, frobenius
 from specdesc.backends import Backend
+from specdesc.backends.entry import enter
 from specdesc.problems.observation import Entries, Measurements, Observation
 
 #: First steps of `geometric_steps`, times sqrt(rank), relative to the size of the data. The first

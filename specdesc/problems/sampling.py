@@ -1,7 +1,7 @@
 """Samples of a stochastic objective as pure functions of a seed and the step."""
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 
@@ -9,9 +9,9 @@ def minibatch(
     count: int, size: int, seed: int, t: int, like: Array, /, *, backend: Backend
 ) -> Array:
     """Return `size` different indices below `count`, int32, on the device of `like`."""
-    chosen = _host.generator((seed, t, 2)).permutation(count)[:size]
-    host = backend.from_host(chosen.astype("int32"), dtype="int32")
-    return backend.xp.asarray(host, device=backend.device(like))
+    chosen = host.generator((seed, t, 2)).permutation(count)[:size]
+    rows = backend.from_host(chosen.astype("int32"), dtype="int32")
+    return backend.xp.asarray(rows, device=backend.device(like))
 
 
 def student_t(
@@ -23,6 +23,6 @@ def student_t(
     """
     # The 1 at the end: a generator takes trailing zeros of its seed for nothing, so that
     # (seed, 0) would repeat the numbers that the problem itself was drawn from.
-    generators = [_host.generator((seed, t, 1)) for seed in seeds]
-    noise = _host.stacked([each.standard_t(degrees, shape) for each in generators])
-    return noise, _host.stacked([each.standard_normal() for each in generators])
+    generators = [host.generator((seed, t, 1)) for seed in seeds]
+    noise = host.stacked([each.standard_t(degrees, shape) for each in generators])
+    return noise, host.stacked([each.standard_normal() for each in generators])

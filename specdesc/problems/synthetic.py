@@ -1,6 +1,7 @@
 """Random robust recovery problems whose solution is known."""
 
-from specdesc import _host, backends
+from specdesc import backends
+from specdesc._lib import host
 from specdesc.problems.robust_recovery import RobustRecovery
 
 
@@ -49,9 +50,9 @@ def random_recovery(
     >>> float(problem.error(problem.start()))
     1.0
     """
-    random = _host.generator(seed)
-    left, right = (_host.orthonormal(random.standard_normal((n, rank))) for _ in range(2))
-    truth = (left * _host.spaced(1.0, 1.0 / condition, rank)) @ right.T
+    random = host.generator(seed)
+    left, right = (host.orthonormal(random.standard_normal((n, rank))) for _ in range(2))
+    truth = (left * host.spaced(1.0, 1.0 / condition, rank)) @ right.T
     matrices = random.standard_normal((measurements, n, n))
     observed = matrices.reshape(measurements, -1) @ truth.reshape(-1)
     hit = random.permutation(measurements)[: round(outliers * measurements)]
@@ -110,7 +111,7 @@ def random_completion(
     >>> float(problem.observation.count)
     50.0
     """
-    random = _host.generator(seed)
+    random = host.generator(seed)
     left, right = (random.standard_normal((n, rank)) / n**0.5 for _ in range(2))
     truth = left @ right.T
     data = truth + noise * random.standard_normal((n, n))

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from specdesc._array import enter
-from specdesc._core.linalg import diagonal, identity
-from specdesc._typing import Array
+from specdesc._lib.arrays import diagonal
+from specdesc._lib.typing import Array
+from specdesc._orthogonalize import orthogonalize
 from specdesc.backends import Backend
-from specdesc.orthogonalize import orthogonalize
+from specdesc.backends.creation import identity
+from specdesc.backends.entry import enter
 
 
 @dataclass(frozen=True)

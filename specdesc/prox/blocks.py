@@ -8,8 +8,8 @@ faster. Compilers fuse such chains by themselves.
 import math
 from collections.abc import Callable
 
-from specdesc._array import eps
-from specdesc._typing import Array
+from specdesc._lib.dtypes import eps
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 #: Bytes of a piece (measured).

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from specdesc._array import check_same_shape, enter
-from specdesc._typing import Array
+from specdesc._lib.checks import check_same_shape
+from specdesc._lib.typing import Array
+from specdesc.backends.entry import enter
 from specdesc.prox.operator import Function, check_non_negative, step_of
 
 

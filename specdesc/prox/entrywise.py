@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdesc._array import check_positive_rank
+from specdesc._lib.checks import check_positive_rank
 from specdesc.prox import penalties, sets
 from specdesc.prox.geometries import Frame
 from specdesc.prox.operator import Axes, BoundedSet, Operator, check_non_negative

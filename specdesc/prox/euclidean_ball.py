@@ -6,8 +6,8 @@ gives it the norm `radius`; the scale eps drops out. x(mu) decreases, and N(mu) 
 Derived.
 """
 
-from specdesc._array import eps
-from specdesc._typing import Array, Namespace
+from specdesc._lib.dtypes import eps
+from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.preconditioners import kernels
 from specdesc.prox.profile import Phi

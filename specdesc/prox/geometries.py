@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from specdesc._core.parts import GEOMETRIES, Geometry
+from specdesc._linalg.magnitudes import GEOMETRIES, Geometry
 
 if TYPE_CHECKING:
     from specdesc.prox.operator import Operator

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdesc._array import working
-from specdesc._core import parts
-from specdesc._core.linalg import adjoint, balance, restore
-from specdesc._core.parts import Parts
-from specdesc._typing import Array
+from specdesc._lib.arrays import adjoint
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg import magnitudes
+from specdesc._linalg.basic import balance, restore
+from specdesc._linalg.magnitudes import Parts
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import geometries, sets
@@ -47,7 +48,7 @@ class PSD(Operator):
             if 0 in matrix.shape:
                 return super().violation(x)
             taken = _eigenvalues(matrix, backend)
-            return parts.number(_violation(taken, backend), taken, backend=backend)
+            return magnitudes.number(_violation(taken, backend), taken, backend=backend)
 
     def _check(self, x: Array) -> None:
         if x.shape[-1] != x.shape[-2]:
@@ -75,7 +76,7 @@ class PSD(Operator):
         xp = backend.xp
         taken = _eigenvalues(x, backend)
         largest = xp.max(xp.abs(taken.magnitudes), axis=-1)
-        skew = taken.skew > parts.slack(x, xp=xp) * largest
+        skew = taken.skew > magnitudes.slack(x, xp=xp) * largest
         return point, xp.where(skew & (status == 0), status + 1, status)
 
 
@@ -105,7 +106,7 @@ def _eigenvalues(x: Array, backend: Backend) -> _Eigenvalues:
     turned = adjoint(balanced.matrix, xp=xp)
     values, vectors = xp.linalg.eigh(0.5 * (balanced.matrix + turned))
     scale = balanced.scale[..., 0]
-    skew = parts.norm(0.5 * (balanced.matrix - turned), (-2, -1), xp=xp)[..., 0] * scale
+    skew = magnitudes.norm(0.5 * (balanced.matrix - turned), (-2, -1), xp=xp)[..., 0] * scale
     return _Eigenvalues(x, balanced.finite, values * scale, vectors, skew[..., 0], backend)
 
 

@@ -8,9 +8,9 @@ delta(t) increases and delta(t) / t decreases, so that there is one crossing, in
 Derived.
 """
 
-from specdesc._core import parts
-from specdesc._core.parts import Parts
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
+from specdesc._linalg import magnitudes
+from specdesc._linalg.magnitudes import Parts
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.preconditioners.kernels import Quadratic
@@ -35,7 +35,7 @@ def solve(
     size = step if step.ndim == 0 else step[..., None]
     moves = size > 0
     size = xp.where(moves, size, xp.ones_like(size))
-    zero = parts.norm(s, axes, xp=xp) * 0.0
+    zero = magnitudes.norm(s, axes, xp=xp) * 0.0
     # t = (step / eps) 2^-exponent; the ideal sign, whose slope at 0 is not 1, may need more.
     low, high = zero - (0.5 * RANGE if kernel.convexity == 0.0 else 0.0), zero + RANGE
 
@@ -46,7 +46,7 @@ def solve(
     for _ in range(STEPS):
         middle = 0.5 * (low + high)
         t, x = moved(middle)
-        delta = parts.norm(s - x, axes, xp=xp)
+        delta = magnitudes.norm(s - x, axes, xp=xp)
         ratio = over(delta / t, eps, xp=xp)
         short = delta <= size * kernel.pre(ratio, xp=xp)  # t is too small: a lower exponent
         high, low = xp.where(short, middle, high), xp.where(short, low, middle)

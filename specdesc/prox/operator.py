@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, overload, runtime_checkable
 
-from specdesc._array import check_per_matrix, enter, is_complex, real_dtype, working
-from specdesc._core import parts
-from specdesc._core.linalg import all_finite, restore, zeros
-from specdesc._core.parts import Geometry, Parts
-from specdesc._typing import Array
+from specdesc._lib.dtypes import is_complex, real_dtype, working
+from specdesc._lib.typing import Array
+from specdesc._linalg import magnitudes
+from specdesc._linalg.basic import all_finite, restore
+from specdesc._linalg.magnitudes import Geometry, Parts
 from specdesc.backends import Backend
+from specdesc.backends.creation import zeros
+from specdesc.backends.entry import check_per_matrix, enter
 from specdesc.preconditioners import Preconditioner
 from specdesc.preconditioners.kernels import Quadratic
 from specdesc.prox import geometries, isotropic, real
@@ -98,7 +100,7 @@ class Operator:
             if 0 in matrix.shape:
                 return _none(matrix, backend)
             taken = self._take_apart(matrix, backend)
-            slack = parts.slack(matrix, xp=xp)
+            slack = magnitudes.slack(matrix, xp=xp)
             if self.is_set:
                 none = _none(matrix, backend)
                 inside = self._inside(taken, slack, backend)
@@ -106,7 +108,7 @@ class Operator:
             else:
                 penalty: Penalty = self.profile
                 value = penalty.value(taken.magnitudes, slack, xp=xp)
-            return parts.number(value, taken, backend=backend)
+            return magnitudes.number(value, taken, backend=backend)
 
     def violation(self, x: Array, /) -> Array:
         """Return how far every point is from meeting the constraints, in the units of `x`.
@@ -122,7 +124,7 @@ class Operator:
             taken = self._take_apart(matrix, backend)
             profile: SetProfile = self.profile
             violation = profile.violation(taken.magnitudes, xp=backend.xp)
-            return parts.number(violation, taken, backend=backend)
+            return magnitudes.number(violation, taken, backend=backend)
 
     def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
         """Return argmin over x of value(x) + ||x - y||² / (2 step); for a set the projection."""
@@ -242,7 +244,7 @@ class Operator:
     def _take_apart(self, x: Array, backend: Backend) -> Parts:
         if self.frame == "entries":
             return real.entries(x, backend)
-        return parts.take_apart(x, _OWN[self.frame], backend=backend)
+        return magnitudes.take_apart(x, _OWN[self.frame], backend=backend)
 
     def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
         profile: SetProfile = self.profile
@@ -270,7 +272,7 @@ class Operator:
         point = taken.rebuild(s)
         if not self.is_set:
             return point
-        inside = self._inside(taken, parts.slack(taken.matrix, xp=backend.xp), backend)
+        inside = self._inside(taken, magnitudes.slack(taken.matrix, xp=backend.xp), backend)
         if not backend.may_branch(inside) or bool(backend.xp.any(inside)):
             point = backend.xp.where(inside[..., None, None], taken.matrix, point)
         return restore(point, taken.finite, backend=backend)
@@ -295,7 +297,7 @@ class Operator:
             return own.rebuild(s), status_of(own, None, backend)
         if how == "Euclidean projection":
             point = self._in_frame(own, phi, backend)
-            moved = parts.norm(
+            moved = magnitudes.norm(
                 working(xp, point) - working(xp, x),
                 geometries.AXES[preconditioner.geometry],
                 xp=xp,
@@ -305,13 +307,13 @@ class Operator:
         taken = own
         if self.frame == "norm":
             enter(f"preconditioners[{preconditioner.geometry}]", x)
-            taken = parts.take_apart(x, preconditioner.geometry, backend=backend)
+            taken = magnitudes.take_apart(x, preconditioner.geometry, backend=backend)
         s = self._magnitudes(taken.magnitudes, phi, backend)
         point = taken.rebuild(s)
         if not self.is_set:
             return point, status_of(own, None, backend)
         longest = xp.max(xp.abs(taken.magnitudes - s), axis=-1, keepdims=True)
-        inside = self._inside(own, parts.slack(x, xp=xp), backend)
+        inside = self._inside(own, magnitudes.slack(x, xp=xp), backend)
         point = xp.where(inside[..., None, None], x, point)
         longest = xp.where(inside[..., None], xp.zeros_like(longest), longest)
         point = restore(point, taken.finite, backend=backend)
@@ -330,7 +332,7 @@ class BoundedSet(Operator):
                 return zeros(g.shape, g, backend=backend)
             taken = self._take_apart(matrix, backend)
             profile: Bounded = self.profile
-            slack = parts.slack(matrix, xp=xp) / 8.0
+            slack = magnitudes.slack(matrix, xp=xp) / 8.0
             s = taken.magnitudes
             if self.frame == "entries":
                 point = taken.rebuild(profile.support(-s, slack, xp=xp))
@@ -358,9 +360,9 @@ def status_of(
     status = xp.where(finite, zero, zero + 2)
     if longest is None or step is None or reach == float("inf"):
         return status
-    room = 1.0 + parts.slack(taken.matrix, xp=xp)
+    room = 1.0 + magnitudes.slack(taken.matrix, xp=xp)
     largest = xp.max(taken.magnitudes, axis=-1, keepdims=True)
-    rounding = parts.slack(taken.matrix, xp=xp) * largest
+    rounding = magnitudes.slack(taken.matrix, xp=xp) * largest
     far = (longest > step * (reach * room) + rounding)[..., 0]
     return xp.where(far & finite, zero + 1, status)
 

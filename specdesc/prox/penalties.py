@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from specdesc._typing import Array, Namespace
+from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.prox import blocks, switch
 from specdesc.prox.profile import Phi

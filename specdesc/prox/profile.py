@@ -7,7 +7,7 @@ profiles to matrices: to singular values, entries, or norms. Every method takes 
 
 from typing import NamedTuple, Protocol
 
-from specdesc._typing import Array, Namespace
+from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.preconditioners.kernels import Kernel
 from specdesc.preconditioners.preconditioner import over

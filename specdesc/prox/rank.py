@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdesc._array import check_positive_rank, check_rank, enter
-from specdesc._typing import Array
+from specdesc._lib.checks import check_positive_rank, check_rank
+from specdesc._lib.typing import Array
+from specdesc._truncate import initial_start, truncated_svd
+from specdesc.backends.entry import enter
 from specdesc.prox import sets
 from specdesc.prox.operator import Operator
-from specdesc.truncate import initial_start, truncated_svd
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from specdesc._array import working
-from specdesc._core.linalg import replace_broken, restore
-from specdesc._core.parts import Parts
-from specdesc._typing import Array
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import replace_broken, restore
+from specdesc._linalg.magnitudes import Parts
 from specdesc.backends import Backend
 
 

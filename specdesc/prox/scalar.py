@@ -9,8 +9,8 @@ and, from the right side, never overshoots. Derived.
 import math
 from collections.abc import Callable
 
-from specdesc._array import eps, largest_finite
-from specdesc._typing import Array, Namespace
+from specdesc._lib.dtypes import eps, largest_finite
+from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.preconditioners import kernels
 from specdesc.preconditioners.kernels import Kernel

@@ -7,8 +7,8 @@ truncations, or one uniform shift.
 import math
 from dataclasses import dataclass
 
-from specdesc._core import ky_fan
-from specdesc._typing import Array, Namespace
+from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg import ky_fan
 from specdesc.backends import Backend
 from specdesc.prox import blocks, euclidean_ball
 from specdesc.prox.profile import Phi

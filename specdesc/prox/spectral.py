@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdesc._array import check_positive_rank, working
-from specdesc._core import excess, parts
-from specdesc._core.linalg import adjoint
-from specdesc._typing import Array
+from specdesc._clip import SMALL, clip
+from specdesc._lib.arrays import adjoint
+from specdesc._lib.checks import check_positive_rank
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg import excess, magnitudes
 from specdesc.backends import Backend
-from specdesc.clip import SMALL, clip
 from specdesc.prox import penalties, sets
 from specdesc.prox.operator import BoundedSet, Operator, check_non_negative
 
@@ -54,7 +55,7 @@ class SpectralBall(BoundedSet):
     def _direct(self, y: Array, backend: Backend) -> Array | None:
         if not backend.may_branch(y):
             return None
-        return clip(y, self.radius, parts.slack(y, xp=backend.xp), backend=backend)
+        return clip(y, self.radius, magnitudes.slack(y, xp=backend.xp), backend=backend)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class SpectralInterval(BoundedSet):
             return None
         if 0.0 < self.low < SEEN * self.high:
             return None
-        slack = parts.slack(y, xp=backend.xp)
+        slack = magnitudes.slack(y, xp=backend.xp)
         clipped = clip(y, self.high, slack, backend=backend)
         # Half of what a violation may be is left to the rounding of squares.
         least = self.low - 0.5 * slack * self.high

@@ -7,8 +7,8 @@ magnitude, so that a thousand of them need it no oftener than one. Derived.
 import math
 from collections.abc import Callable
 
-from specdesc._array import eps
-from specdesc._typing import Array
+from specdesc._lib.dtypes import eps
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 from specdesc.prox.profile import Phi
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import penalties, sets

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
-from specdesc import _extras, _host
-from specdesc._typing import Array
+from specdesc._lib import extras, host
+from specdesc._lib.typing import Array
 from specdesc.recover.errors import UsageError
 
 MATRICES = (".npy", ".csv")
@@ -34,7 +34,7 @@ class Data:
     @property
     def limits(self) -> tuple[float, float]:
         """Return the range of the entries."""
-        return (0.0, 1.0) if self.is_picture else _host.finite_range(abs(self.values))
+        return (0.0, 1.0) if self.is_picture else host.finite_range(abs(self.values))
 
     def like(self, values: Array) -> "Data":
         """Return other values of the same kind."""
@@ -49,12 +49,12 @@ def read(path: Path, /) -> Data:
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":
-            values = _host.read_npy(path)
+            values = host.read_npy(path)
         elif suffix == ".csv":
-            values = _host.read_csv(path)
+            values = host.read_csv(path)
         else:
             values = _read_picture(path)
-    except _extras.MissingExtra:
+    except extras.MissingExtra:
         raise
     except Exception as error:
         # Readers raise whatever their format brings (SyntaxError for a broken PNG); to the user
@@ -68,12 +68,12 @@ def read(path: Path, /) -> Data:
 def write(path: Path, data: Data, /) -> None:
     """Write a recovered matrix, or a picture with its values clipped to [0, 1]."""
     if not data.is_picture:
-        _host.write_matrix(path, data.values)
+        host.write_matrix(path, data.values)
         return
-    io = _extras.require("skimage.io", "demo")
+    io = extras.require("skimage.io", "demo")
     picture = as_picture(data.values)
     pixels = (picture.clip(0.0, 1.0) * 255).round().astype("uint8")
-    _host.write_atomically(path, lambda file: io.imsave(file, pixels, check_contrast=False))
+    host.write_atomically(path, lambda file: io.imsave(file, pixels, check_contrast=False))
 
 
 def as_picture(values: Array, /) -> Array:
@@ -82,7 +82,7 @@ def as_picture(values: Array, /) -> Array:
 
 
 def _read_picture(path: Path) -> Array:
-    io = _extras.require("skimage.io", "demo")
+    io = extras.require("skimage.io", "demo")
     # From memory: the reader leaves a file open where it cannot make sense of it.
     pixels = io.imread(BytesIO(path.read_bytes()))
     if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdesc import _extras, backends
+from specdesc import backends
+from specdesc._lib import extras
 from specdesc.backends import Backend
 from specdesc.problems import RobustRecovery, corrupt, estimate_rank
 from specdesc.recover import data, methods, report
@@ -158,7 +159,7 @@ def _write(
     recovered = options.out / f"{options.path.stem}-recovered{suffix}"
     data.write(recovered, destroyed.like(outcomes[-1].values))
     say(f"recovered: {recovered}")
-    if _extras.installed("matplotlib"):
+    if extras.installed("matplotlib"):
         sheet = options.out / f"{options.path.stem}-report.png"
         report.figure(sheet, outcomes, destroyed, clean)
         say(f"figure: {sheet}")

@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from specdesc import _extras, rules
-from specdesc._typing import Array
+from specdesc import rules
+from specdesc._lib import extras
+from specdesc._lib.typing import Array
+from specdesc._minimize import minimize
 from specdesc.backends import Backend
-from specdesc.minimize import minimize
 from specdesc.problems import RobustRecovery, principal_component_pursuit
 from specdesc.prox import Rank
 
@@ -69,7 +70,7 @@ def descend(method: str, problem: RobustRecovery, rank: int, steps: int, /) -> O
             rule,
             steps=steps,
             callback=note,
-            progress=_extras.installed("tqdm"),
+            progress=extras.installed("tqdm"),
         ).x
 
     outcome = _timed(DESCENTS[method], solve, problem)

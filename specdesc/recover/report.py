@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from specdesc import _extras, _host
-from specdesc._typing import Array
+from specdesc._lib import extras, host
+from specdesc._lib.typing import Array
 from specdesc.recover.data import Data, as_picture
 from specdesc.recover.methods import ERROR_EVERY, Outcome
 
@@ -62,7 +62,7 @@ def _aligned(rows: list[list[str]], marks: list[str]) -> str:
 
 def figure(path: Path, outcomes: Sequence[Outcome], destroyed: Data, clean: Data | None, /) -> None:
     """Draw original, destroyed, every outcome of the first backend, and the convergence curves."""
-    matplotlib = _extras.require("matplotlib.figure", "demo")
+    matplotlib = extras.require("matplotlib.figure", "demo")
     first = [o for o in outcomes if o.backend == outcomes[0].backend]
     panels = [("original", clean.values)] if clean is not None else []
     panels += [("destroyed" if clean is not None else "given", destroyed.values)]
@@ -81,7 +81,7 @@ def figure(path: Path, outcomes: Sequence[Outcome], destroyed: Data, clean: Data
         axis.set_axis_off()
     for axis, (title, stride, lines) in zip(axes[len(panels) :], curves, strict=False):
         _draw_curves(axis, title, stride, lines)
-    _host.write_atomically(path, lambda file: sheet.savefig(file, format="png", dpi=120))
+    host.write_atomically(path, lambda file: sheet.savefig(file, format="png", dpi=120))
 
 
 def _show(axis: Array, values: Array, shown: Data) -> None:

@@ -4,9 +4,9 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from specdesc._array import real_dtype, working
-from specdesc._core.linalg import replace_broken, restore
-from specdesc._typing import Array, Namespace
+from specdesc._lib.dtypes import real_dtype, working
+from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg.basic import replace_broken, restore
 from specdesc.rules import rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule

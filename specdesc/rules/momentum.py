@@ -3,10 +3,12 @@
 Sums are made in a working precision and rounded once. A matrix with a NaN or an inf is all NaN.
 """
 
-from specdesc._array import enter, working
-from specdesc._core.linalg import replace_broken, restore, zeros
-from specdesc._typing import Array
+from specdesc._lib.dtypes import working
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import replace_broken, restore
 from specdesc.backends import Backend
+from specdesc.backends.creation import zeros
+from specdesc.backends.entry import enter
 from specdesc.rules import rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule

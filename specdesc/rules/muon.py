@@ -3,11 +3,11 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal, get_args
 
-from specdesc._array import is_complex, working
-from specdesc._core.linalg import replace_broken
-from specdesc._typing import Array, Namespace
+from specdesc._lib.dtypes import is_complex, working
+from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg.basic import replace_broken
+from specdesc._orthogonalize import METHODS, Method, orthogonalize
 from specdesc.backends import Backend
-from specdesc.orthogonalize import METHODS, Method, orthogonalize
 from specdesc.rules import momentum, rule
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor

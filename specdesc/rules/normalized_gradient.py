@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.norms import Frobenius
 from specdesc.rules.steepest import Steepest
 

@@ -3,10 +3,10 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
+from specdesc._proximal import proximal_step
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
-from specdesc.proximal import proximal_step
 from specdesc.rules import momentum, rule
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor

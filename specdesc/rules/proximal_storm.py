@@ -2,11 +2,12 @@
 
 from dataclasses import KW_ONLY, dataclass
 
-from specdesc._array import check_same_shape, enter
-from specdesc._typing import Array
+from specdesc._lib.checks import check_same_shape
+from specdesc._lib.typing import Array
+from specdesc._proximal import proximal_step
+from specdesc.backends.entry import enter
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
-from specdesc.proximal import proximal_step
 from specdesc.rules import momentum, rule
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor

@@ -2,12 +2,13 @@
 
 from typing import Protocol
 
-from specdesc._array import check_per_matrix, check_same_shape, enter, real_dtype, working
-from specdesc._core import products
-from specdesc._core.linalg import replace_broken, restore
-from specdesc._operator import LinearOperator
-from specdesc._typing import Array
-from specdesc.backends import Backend
+from specdesc._lib.checks import check_same_shape
+from specdesc._lib.dtypes import real_dtype, working
+from specdesc._lib.typing import Array
+from specdesc._linalg.basic import replace_broken, restore
+from specdesc._linalg.operator import LinearOperator
+from specdesc.backends import Backend, primitives
+from specdesc.backends.entry import check_per_matrix, enter
 from specdesc.prox import Function, WarmStarted
 from specdesc.schedules import Schedule
 
@@ -146,7 +147,7 @@ def move_thin(
     shrink = (
         xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype) if weight_decay else 1.0
     )
-    add = products.kernel("multiply_add", backend)
+    add = primitives.kernel("multiply_add", backend)
     moved = add(shrink, x, thin, xp.astype(right, x.dtype, copy=False), backend=backend)
     return restore(moved, finite, backend=backend)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from specdesc._opaque import opaque
+from specdesc._lib.tracing import opaque
 
 #: The name of a scale rule, or a function of (fan_out, fan_in).
 Scale = Literal["keller", "rms_to_rms", "adamw_rms", "none"] | Callable[[int, int], float]

@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.norms import Norm, Spectral
 from specdesc.rules import momentum, rule
 from specdesc.rules.rule import State

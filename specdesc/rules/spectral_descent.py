@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from specdesc._typing import Array
-from specdesc.orthogonalize import orthogonalize
+from specdesc._lib.typing import Array
+from specdesc._orthogonalize import orthogonalize
 from specdesc.rules.steepest import Steepest
 
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.prox import Function
 from specdesc.rules import rule
 from specdesc.rules.rule import State

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from specdesc._array import check_fraction, check_positive_rank
-from specdesc._operator import LinearOperator
-from specdesc._typing import Array
+from specdesc._lib.checks import check_fraction, check_positive_rank
+from specdesc._lib.typing import Array
+from specdesc._linalg.operator import LinearOperator
+from specdesc._truncate import initial_start, kept_pairs, truncated_svd
 from specdesc.prox import Function
 from specdesc.rules import rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
-from specdesc.truncate import initial_start, kept_pairs, truncated_svd
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from specdesc._typing import Array
-from specdesc.backends import Opened, opened, owner
+from specdesc._lib.typing import Array
+from specdesc.backends.loader import opened, owner
+from specdesc.backends.protocol import Opened
 
 
 def leaves(tree: Any, /) -> dict[str, Array]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import cast
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.rules import Layout, Rule, Scale
 from specdesc.trees.views import Shape, View
 

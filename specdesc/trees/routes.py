@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
 from typing import Any, cast
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.rules import Layout, Rule, Scale, scale_factor
 from specdesc.rules.rule import State
 from specdesc.trees.containers import leaves

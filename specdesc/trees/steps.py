@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from specdesc._array import enter
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
+from specdesc.backends.entry import enter
 from specdesc.rules.rule import State
 from specdesc.trees.containers import leaves, rebuild
 from specdesc.trees.routes import Entry, Route

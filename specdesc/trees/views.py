@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from specdesc._typing import Array, Namespace
+from specdesc._lib.typing import Array, Namespace
 from specdesc.rules import Layout
 
 Shape = tuple[int, ...]

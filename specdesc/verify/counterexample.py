@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.problems import TraceLocked
 from specdesc.rules import NormalizedGradient, Rule, SpectralDescent
 from specdesc.schedules import frank_wolfe, geometric
@@ -74,7 +74,7 @@ CLAIM = Claim(
 
 
 def _locked(trial: Trial, c: float, steps: int) -> dict[str, Any]:
-    start = trial.array(_host.as_array(SYMMETRIC))
+    start = trial.array(host.as_array(SYMMETRIC))
     problem = TraceLocked(c)
     schedule = geometric(0.5, 0.98)
 
@@ -94,10 +94,10 @@ def _locked(trial: Trial, c: float, steps: int) -> dict[str, Any]:
 
 
 def _random(trial: Trial, c: float, steps: int) -> dict[str, Any]:
-    draws = [_host.generator(seed).standard_normal((2, 2)) for seed in trial.seeds]
+    draws = [host.generator(seed).standard_normal((2, 2)) for seed in trial.seeds]
     curves = follow(
         TraceLocked(c).value_and_grad,
-        trial.array(_host.stacked(draws)),
+        trial.array(host.stacked(draws)),
         SpectralDescent(geometric(0.5, 0.98)),
         steps,
         lambda _, value: value,
@@ -109,7 +109,7 @@ def _random(trial: Trial, c: float, steps: int) -> dict[str, Any]:
 
 def _decayed(trial: Trial, decay: float) -> dict[str, float]:
     rule = SpectralDescent(frank_wolfe(decay), weight_decay=decay)
-    start = trial.array(_host.as_array(((1.0, 0.0), (0.0, 0.6))))
+    start = trial.array(host.as_array(((1.0, 0.0), (0.0, 0.6))))
     problem = TraceLocked(0.5, centre=1.0, form="entrywise")
     steps = trial.pick(1000, 20000)
     curve = follow(

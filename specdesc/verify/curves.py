@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
+from specdesc._minimize import minimize
 from specdesc.backends import Backend
-from specdesc.minimize import minimize
 from specdesc.rules import Rule
 
 #: Heights below this are drawn at it: a logarithmic axis has no zero.
@@ -33,7 +33,7 @@ def follow(
 
     minimize(value_and_grad, start, rule, steps=steps, callback=note)
     heights += [heights[-1]] * (steps + 1 - len(heights))
-    return _host.stacked(heights)
+    return host.stacked(heights)
 
 
 def thinned(curve: Sequence[float], points: int = 100, /) -> tuple[list[int], list[float]]:
@@ -46,7 +46,7 @@ def thinned(curve: Sequence[float], points: int = 100, /) -> tuple[list[int], li
 
 def band(rows: Sequence[Sequence[float]], /) -> tuple[list[float], list[float], list[float]]:
     """Return the least, the median and the largest of several curves at each point."""
-    low, middle, high = _host.quantiles(rows, (0.0, 0.5, 1.0))
+    low, middle, high = host.quantiles(rows, (0.0, 0.5, 1.0))
     return list(low), list(middle), list(high)
 
 

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from specdesc import _extras, _host, backends
+from specdesc import backends
+from specdesc._lib import extras, host
 from specdesc.backends import Backend
 from specdesc.recover.errors import UsageError
 from specdesc.verify.claim import Claim, Finding
@@ -101,14 +102,14 @@ def verify(options: Options, say: Callable[[str], None] = print, /) -> dict[str,
         _write(claim, finding, record, options.out)
         say(_report(finding, seconds))
         found[claim.name] = finding
-    if not _extras.installed("matplotlib"):
+    if not extras.installed("matplotlib"):
         say("no figures: they need matplotlib: pip install 'specdesc[demo]'")
     return found
 
 
 def _check_precision(leaf: Backend) -> None:
     try:
-        leaf.from_host(_host.as_array([0.0]), dtype="float64")
+        leaf.from_host(host.as_array([0.0]), dtype="float64")
     except ValueError as error:
         msg = f"{leaf.name}: {error}; claims need double precision"
         raise UsageError(msg) from error
@@ -159,14 +160,14 @@ def _modules(name: str, known: dict[str, str]) -> dict[str, str]:
 def _write(claim: Claim, finding: Finding, record: Mapping[str, Any], out: Path) -> None:
     # Not a number is no JSON: a claim says None where it has none.
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    _host.write_atomically(
+    host.write_atomically(
         out / f"{claim.name}.json", lambda file: file.write_text(text, encoding="utf-8")
     )
-    if _extras.installed("matplotlib"):
-        matplotlib = _extras.require("matplotlib.figure", "demo")
+    if extras.installed("matplotlib"):
+        matplotlib = extras.require("matplotlib.figure", "demo")
         figure = matplotlib.Figure(figsize=SIZE, layout="constrained")
         finding.draw(figure)
-        _host.write_atomically(
+        host.write_atomically(
             out / f"{claim.name}.png", lambda file: figure.savefig(file, format="png", dpi=DOTS)
         )
 
@@ -191,10 +192,10 @@ def _short(value: Any) -> str:
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[str], object]]:
     """Count finished cells on a terminal; how many there will be only the claim knows."""
-    if not _extras.installed("tqdm"):
+    if not extras.installed("tqdm"):
         yield lambda _: None
         return
-    with _extras.require("tqdm", "demo").tqdm(
+    with extras.require("tqdm", "demo").tqdm(
         desc=name, unit=" cells", leave=False, disable=None
     ) as bar:
 

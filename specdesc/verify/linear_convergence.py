@@ -5,12 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
+from specdesc._truncate import truncated_spectral_step
 from specdesc.problems import NuclearDistance
 from specdesc.rules import Rule, SpectralDescent, TruncatedSpectralDescent
 from specdesc.schedules import Schedule, polyak
-from specdesc.truncate import truncated_spectral_step
 from specdesc.verify.claim import Claim, Finding
 from specdesc.verify.curves import LEAST, draw_band, follow, thinned
 from specdesc.verify.trial import Trial
@@ -134,7 +134,7 @@ def _measure(
         lambda x, _: _norms(x - truth, trial) / _norms(truth, trial),
         trial.backend,
     )
-    bounds = _host.as_array([[q**t] for t in range(steps + 1)])
+    bounds = host.as_array([[q**t] for t in range(steps + 1)])
     points, _ = thinned(errors[:, 0])
     # Where a run has reached the rounding of its numbers there is no rate to be seen any more.
     seen = [row[row > 1e-13] for row in errors.T]
@@ -165,12 +165,12 @@ def _beyond(trial: Trial) -> dict[str, float]:
         lambda x, _: problem.error(x),
         trial.backend,
     )[-1]
-    return {"median": float(_host.quantiles(last, (0.5,))[0]), "largest": float(last.max())}
+    return {"median": float(host.quantiles(last, (0.5,))[0]), "largest": float(last.max())}
 
 
 def _truths(trial: Trial) -> Array:
-    drawn = [_host.generator(seed).standard_normal((N, N)) for seed in trial.seeds]
-    return trial.array(_host.stacked(drawn))
+    drawn = [host.generator(seed).standard_normal((N, N)) for seed in trial.seeds]
+    return trial.array(host.stacked(drawn))
 
 
 def _norms(x: Array, trial: Trial) -> Array:

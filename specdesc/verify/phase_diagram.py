@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.problems import (
     RobustRecovery,
     principal_component_pursuit,
@@ -173,13 +173,13 @@ def _solved(trial: Trial, problem: RobustRecovery, name: str) -> Array:
 
 def _mean(errors: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
     """Return the share of the seeds that succeed in each cell."""
-    good = _host.as_array(errors) <= SUCCESS
+    good = host.as_array(errors) <= SUCCESS
     shares: list[list[float]] = good.mean(axis=0).tolist()
     return shares
 
 
 def _area(rows: Sequence[Sequence[float]]) -> float:
-    return float(_host.as_array(rows).mean())
+    return float(host.as_array(rows).mean())
 
 
 def _claimed(
@@ -211,7 +211,7 @@ def _draw(
             axis.set_axis_off()
         for axis, (name, shares) in zip(row, maps[plane.kind].items(), strict=False):
             axis.imshow(
-                _host.as_array(shares).T, origin="lower", vmin=0, vmax=1, cmap="gray", aspect="auto"
+                host.as_array(shares).T, origin="lower", vmin=0, vmax=1, cmap="gray", aspect="auto"
             )
             axis.set_title(name.replace(", ", ",\n"), fontsize="small")
             axis.set_xticks(range(len(plane.counts)), map("{:g}".format, plane.counts), fontsize=6)

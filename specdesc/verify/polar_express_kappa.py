@@ -5,8 +5,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from specdesc import _host, minimax
-from specdesc.orthogonalize import orthogonalize
+from specdesc import minimax
+from specdesc._lib import host
+from specdesc._orthogonalize import orthogonalize
 from specdesc.preconditioners import Kappa, Polynomial
 from specdesc.verify.claim import Claim, Finding
 from specdesc.verify.trial import Trial
@@ -63,7 +64,7 @@ def run(trial: Trial, /) -> Finding:
     medians = {
         spectrum: {
             name: [
-                float(_host.quantiles([cell[name][i] for cell in cells], (0.5,))[0])
+                float(host.quantiles([cell[name][i] for cell in cells], (0.5,))[0])
                 for i in range(2)
             ]
             for name in ITERATIONS
@@ -111,7 +112,7 @@ CLAIM = Claim(
 def _fit(name: str) -> dict[str, Any]:
     polynomial = replace(iteration(name), geometry="elementwise", normalize=False)
     errors = {f"{kappa:g}": polynomial.fit_kappa(kappa).error for kappa in KAPPAS}
-    grid = _host.log_spaced(-5.0, 0.0, 4001)
+    grid = host.log_spaced(-5.0, 0.0, 4001)
     values = polynomial(grid[:, None])[:, 0]
     four = polynomial.fit_kappa(4.0)
     thin = slice(None, None, 40)
@@ -132,10 +133,10 @@ def _matrices(
     trial: Trial, spectrum: str, seed: int, fits: dict[str, Any]
 ) -> dict[str, tuple[float, float]]:
     """Return relative distances of each iteration to kappa = 4 and to the sign."""
-    u, s, vh = _host.svd(_host.generator(seed).standard_normal(SHAPE))
+    u, s, vh = host.svd(host.generator(seed).standard_normal(SHAPE))
     law = SPECTRA[spectrum]
     if law is not None:
-        s = _host.as_array([law(float(i)) for i in range(len(s))])
+        s = host.as_array([law(float(i)) for i in range(len(s))])
     x = trial.array((u * s) @ vh)
     sign = orthogonalize(x)
     found = {}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.problems import RobustRecovery
 from specdesc.prox import Rank
 from specdesc.rules import NormalizedGradient, Rule, SpectralDescent, TruncatedSpectralDescent

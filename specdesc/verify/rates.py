@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.diagnostics import step_stationarity
 from specdesc.preconditioners import Sqrt
 from specdesc.problems import NoisyQuadratic, random_quadratic
@@ -71,7 +71,7 @@ def mean_stationarity(
             )
             found.append(given.backend.to_host(measure))
         before, x = x, after
-    means: list[float] = _host.stacked(found).mean(axis=0).tolist()
+    means: list[float] = host.stacked(found).mean(axis=0).tolist()
     return means
 
 
@@ -85,12 +85,12 @@ def slopes(lengths: Sequence[int], means: Sequence[Sequence[float]], /) -> dict[
     means : sequence of sequences of float
         One row a length, one number a seed; the same seeds in each row.
     """
-    sizes = _host.as_array([float(length) for length in lengths])
-    rows = _host.as_array(means)
+    sizes = host.as_array([float(length) for length in lengths])
+    rows = host.as_array(means)
     count = rows.shape[1]
-    random = _host.generator(0)
+    random = host.generator(0)
     drawn = [_slope(sizes, rows[:, random.integers(0, count, count)]) for _ in range(RESAMPLES)]
-    low, high = _host.quantiles(drawn, (0.025, 0.975))
+    low, high = host.quantiles(drawn, (0.025, 0.975))
     return {
         "slope": _slope(sizes, rows),
         "interval": [float(low), float(high)],
@@ -162,7 +162,7 @@ def draw(
 
 
 def _slope(lengths: Array, rows: Array) -> float:
-    return _host.fitted_power(lengths, rows.mean(axis=1))[0]
+    return host.fitted_power(lengths, rows.mean(axis=1))[0]
 
 
 def ball() -> SpectralBall:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from specdesc import _host
-from specdesc._typing import Array
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 QUICK_SEEDS = 3
@@ -100,4 +100,4 @@ def _read(path: Path) -> str | None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    _host.write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+    host.write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from specdesc import _host, schedules
-from specdesc._typing import Array
+from specdesc import schedules
+from specdesc._lib import host
+from specdesc._lib.typing import Array
 from specdesc.problems import NuclearDistance, random_recovery
 from specdesc.rules import Rule, SpectralDescent, TruncatedSpectralDescent
 from specdesc.verify import races
@@ -105,9 +106,9 @@ def _bounded(trial: Trial, kind: str, share: float) -> float:
 
     Truths of Frobenius norm 1: the method and the bounds scale with it, and all share one decay.
     """
-    truths = [_host.generator(seed).standard_normal((N, N)) for seed in trial.seeds]
+    truths = [host.generator(seed).standard_normal((N, N)) for seed in trial.seeds]
     problem = NuclearDistance(
-        trial.array(_host.stacked([each / (each * each).sum() ** 0.5 for each in truths]))
+        trial.array(host.stacked([each / (each * each).sum() ** 0.5 for each in truths]))
     )
     slack = 1.0 - share  # alignment 1, less decay times the norm of the solution
     if kind == "sublinear":
@@ -181,7 +182,7 @@ def _slope(cell: dict[str, Any]) -> float:
     """Return the exponent from step 30 on, over the mean of the shares."""
     late = [i for i, t in enumerate(cell["points"]) if t >= 30]
     means = [sum(row[i] for row in cell["gaps"]) / len(cell["gaps"]) for i in late]
-    return _host.fitted_power(_host.as_array([cell["points"][i] for i in late]), means)[0]
+    return host.fitted_power(host.as_array([cell["points"][i] for i in late]), means)[0]
 
 
 def _draw(cells: dict[tuple[str, float], list[dict[str, Any]]], figure: Any) -> None:

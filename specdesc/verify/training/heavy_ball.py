@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from specdesc._typing import Array
+from specdesc._lib.typing import Array
 from specdesc.rules import momentum, rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule

@@ -1,0 +1,231 @@
+"""Clipping of singular values: the projection onto the ball of a spectral norm."""
+
+import math
+
+from specdesc._lib.arrays import adjoint, per_batch
+from specdesc._lib.dtypes import eps, real_dtype, working
+from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg import derivative, excess
+from specdesc._linalg.basic import Balanced, balance, frobenius, restore, row_energies, thin_svd
+from specdesc._linalg.excess import Excess
+from specdesc._orthogonalize import orthogonalize
+from specdesc.backends import Backend
+from specdesc.backends.creation import identity, zeros
+from specdesc.backends.entry import check_per_matrix, enter
+
+#: Up to this short side one SVD of a whole stack costs less than any other way (measured, CPU).
+SMALL = 64
+
+#: The least floor and tolerance of polynomials here.
+LEAST_FLOOR = 1e-11
+
+#: Squares are taken while s_1² exceeds radius² by no more than this times max(m, n).
+SQUARED = 0.125
+
+#: Below this part of s_1 a radius is not resolved by the polynomial that finds its own factor.
+FACTOR_FLOOR = 1e-3
+
+
+def spectral_clip(x: Array, radius: float | Array, /) -> Array:
+    """Return U min(S, radius) Vᴴ of the thin singular value decomposition x = U S Vᴴ.
+
+    The nearest matrix of spectral norm at most `radius`. A matrix that has that norm within
+    8 max(m, n) eps comes back bit for bit.
+
+    Parameters
+    ----------
+    x : array, shape (..., m, n)
+        Real or complex. Half precision is computed in float32 and cast back.
+    radius : float or array
+        At least 0 and finite; an array has the batch shape and the library of `x`. A matrix whose
+        entry of the array is not such a number becomes NaN.
+
+    Returns
+    -------
+    array, shape (..., m, n)
+        New array of the library, dtype and device of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError, NotImplementedError
+        As in the table of bad input; a number `radius` that is negative or not finite.
+
+    Notes
+    -----
+    Where code may look at values, every matrix takes the cheapest way that proves itself. Nothing
+    outside: norms, or one Cholesky factorization of radius² I - x xᴴ. Few values outside: these
+    triplets by subspace iteration, and a factorization that proves that no others are. Else the
+    eigenvectors of x xᴴ beyond radius², or the SVD where the matrix is small or its norm so far
+    beyond the radius that squares hide it. The error is c max(m, n) eps s_1.
+
+    Elsewhere (JAX, dask, GPUs, traced arrays) small matrices and double precision take the SVD,
+    others two orthogonalizations by polynomials, of x and of x xᴴ - radius² I. Their error is
+    c max(m, n) eps s_1² / radius, down to a radius of about sqrt(eps) s_1, where it stays. Without
+    an SVD (dask), eps stands for 1e-11 / max(m, n) in double precision.
+
+    On torch and JAX the result is differentiable in `x`, not in `radius`.
+
+    References
+    ----------
+    Higham, Functions of Matrices (2008), chapter 5 (sign function). Certificates: derived.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import spectral_clip
+    >>> spectral_clip(np.asarray([[0.0, -2.0], [5.0, 0.0]]), 3.0) + 0.0
+    array([[ 0., -2.],
+           [ 3.,  0.]])
+    """
+    backend = enter("spectral_clip", x)
+    if isinstance(radius, (int, float)):
+        if not 0.0 <= radius < float("inf"):
+            msg = f"radius must be a finite number of at least 0, got {radius!r}"
+            raise ValueError(msg)
+    else:
+        check_per_matrix(backend, radius, x, "radius")
+    with backend.guard(x):
+        allowed = 8.0 * max(1, *x.shape[-2:]) * eps(backend.xp, working(backend.xp, x).dtype)
+        return clip(x, radius, allowed, backend=backend)
+
+
+def clip(x: Array, radius: float | Array, allowed: float, /, *, backend: Backend) -> Array:
+    """Clip where the norm exceeds (1 + allowed) radius. Private to specdesc; checks nothing."""
+    xp = backend.xp
+    if 0 in x.shape:
+        return zeros(x.shape, x, backend=backend)
+    like = working(xp, x)
+    radii = zeros((*x.shape[:-2], 1, 1), like, backend=backend, real=True)
+    if isinstance(radius, (int, float)):
+        radii = radii + float(radius)
+    else:
+        radii = radii + xp.astype(radius, real_dtype(xp, like.dtype))[..., None, None]
+    rule = derivative.of_clip(backend=backend)
+    return backend.differentiable(lambda y, r: (_clip(y, r, allowed, backend),), rule)(x, radii)[0]
+
+
+def _clip(x: Array, radius: Array, allowed: float, backend: Backend) -> Array:
+    xp = backend.xp
+    balanced = balance(working(xp, x), backend=backend)
+    wide = x.shape[-2] <= x.shape[-1]
+    matrix = balanced.matrix if wide else adjoint(balanced.matrix, xp=xp)
+    valid = balanced.finite & xp.isfinite(radius) & (radius >= 0)
+    limit = xp.where(valid, radius, xp.zeros_like(radius)) / balanced.scale
+    clipped, unchanged = _by_values(matrix, limit, allowed, backend)
+    clipped = clipped if wide else adjoint(clipped, xp=xp)
+    clipped = xp.astype(_rescale(clipped, balanced, xp), x.dtype, copy=False)
+    return restore(xp.where(unchanged, x, clipped), valid, backend=backend)
+
+
+def _rescale(y: Array, balanced: Balanced, xp: Namespace) -> Array:
+    return y * xp.astype(balanced.scale, y.dtype)
+
+
+def _by_values(x: Array, radius: Array, allowed: float, backend: Backend) -> tuple[Array, Array]:
+    """Return clipped wide matrices, and which of the inputs need no clipping, as (..., 1, 1)."""
+    no_svd = "orthogonalize[svd]" in backend.capabilities.unsupported
+    small, branches = x.shape[-2] <= SMALL, backend.may_branch(x)
+    if branches and not small:
+        return _one_by_one(x, radius, allowed, backend)
+    if not no_svd and (small or eps(backend.xp, x.dtype) < LEAST_FLOOR):
+        return _by_svd(x, radius, allowed, backend)
+    return _by_polynomials(x, radius, backend)
+
+
+def _by_svd(x: Array, radius: Array, allowed: float, backend: Backend) -> tuple[Array, Array]:
+    xp = backend.xp
+    u, s, vh = thin_svd(x, xp=xp)
+    kept = xp.minimum(s, xp.broadcast_to(radius[..., 0], s.shape))
+    clipped = xp.matmul(u * xp.astype(kept, u.dtype)[..., None, :], vh)
+    return clipped, s[..., :1, None] <= radius * (1.0 + allowed)
+
+
+# --- by what the values of each matrix allow -----------------------------------------------------
+
+
+def _one_by_one(x: Array, radius: Array, allowed: float, backend: Backend) -> tuple[Array, Array]:
+    xp = backend.xp
+    flat, radii = xp.reshape(x, (-1, *x.shape[-2:])), xp.reshape(radius, (-1,))
+    found = [_one(flat[i, ...], float(radii[i]), allowed, backend) for i in range(flat.shape[0])]
+    clipped = xp.stack([flat[i, ...] if y is None else y for i, y in enumerate(found)])
+    unchanged = xp.asarray([y is None for y in found], device=backend.device(x))
+    return xp.reshape(clipped, x.shape), xp.reshape(unchanged, radius.shape)
+
+
+def _one(x: Array, radius: float, allowed: float, backend: Backend) -> Array | None:
+    """Return one clipped matrix, None for no change."""
+    xp = backend.xp
+    most = radius * (1.0 + allowed)
+    if _cheap_bound(x, xp) <= most:
+        return None
+    if radius == 0.0:
+        return zeros(x.shape, x, backend=backend)
+    gram = xp.matmul(x, adjoint(x, xp=xp))
+    few = excess.beyond(x, gram, radius, most, backend=backend)
+    if few is not None and few.s.shape[-1] == 0:
+        if excess.inside(gram, most, backend=backend):
+            return None
+    elif few is not None:
+        clipped = _without(x, few, radius, backend)
+        own = xp.matmul(clipped, adjoint(clipped, xp=xp))
+        # With V turned by the residual, the few and the rest are apart, and each is clipped
+        # exactly. The projection moves no further than its argument.
+        if few.residual <= max(x.shape) * eps(xp, x.dtype) * float(few.s[0]) and excess.inside(
+            own, most, backend=backend
+        ):
+            return clipped
+    return _by_eigenvectors(x, gram, radius, backend)
+
+
+def _cheap_bound(x: Array, xp: Namespace) -> float:
+    """Bound the spectral norm by the Frobenius norm, and by the root of the norms of 1 and inf."""
+    sizes = xp.abs(x)
+    rows, columns = (float(xp.max(xp.sum(sizes, axis=axis))) for axis in (-1, -2))
+    return min(float(per_batch(frobenius(x, xp=xp))), math.sqrt(rows * columns))
+
+
+def _without(x: Array, few: Excess, radius: float, backend: Backend) -> Array:
+    """Take from x what of the triplets lies beyond the radius."""
+    xp = backend.xp
+    return x - xp.matmul(few.u * xp.astype(few.s - radius, x.dtype), few.vh)
+
+
+def _by_eigenvectors(x: Array, gram: Array, radius: float, backend: Backend) -> Array:
+    """Shrink the rows of Uᴴ X beyond the radius, with U the eigenvectors of the Gram matrix.
+
+    Rounding of squares moves a singular value s by eps s_1² / s: where that is beyond what an SVD
+    may do at the radius, the SVD does it.
+    """
+    xp = backend.xp
+    values, vectors = xp.linalg.eigh(gram)
+    if float(values[-1]) > SQUARED * max(x.shape) * radius**2:
+        return _by_svd(x, xp.full_like(xp.real(x[:1, :1]), radius), 0.0, backend)[0]
+    count = int(xp.sum(xp.astype(values > radius**2, xp.int32)))
+    u = vectors[:, vectors.shape[-1] - count :]
+    rows = xp.matmul(adjoint(u, xp=xp), x)
+    lengths = xp.sqrt(row_energies(rows, xp=xp))
+    excess_ = xp.maximum(1.0 - radius / lengths, xp.zeros_like(lengths))
+    return x - xp.matmul(u * xp.astype(excess_, u.dtype), rows)
+
+
+# --- by a fixed plan -----------------------------------------------------------------------------
+
+
+def _by_polynomials(x: Array, radius: Array, backend: Backend) -> tuple[Array, Array]:
+    """Clip by S = sign(x xᴴ - r² I) and the polar factor Q: (x + r Q - S (x - r Q)) / 2.
+
+    Where a value is within the floor of r, |s - r| is as small as the error of S matters; Q counts
+    where S = 1 alone. S is a polynomial in A² times A: its rows of small eigenvalues are rounded
+    most, and as columns of Sᴴ they meet the rows of x - r Q that are small as well.
+    """
+    xp = backend.xp
+    gram = xp.matmul(x, adjoint(x, xp=xp))
+    bound = xp.sqrt(frobenius(gram, xp=xp))  # the Schatten norm of order 4
+    unchanged = bound <= radius
+    r = xp.astype(xp.minimum(radius, bound), x.dtype)
+    unit = max(max(x.shape[-2:]) * eps(xp, x.dtype), LEAST_FLOOR)
+    one = identity(gram.shape[-1], gram, backend=backend)
+    sign = orthogonalize(gram - r**2 * one, tol=unit, floor=unit, method="polynomial")
+    factor = r * orthogonalize(x, tol=unit, floor=FACTOR_FLOOR, method="polynomial")
+    clipped = (x + factor - xp.matmul(adjoint(sign, xp=xp), x - factor)) / 2
+    return xp.where(radius > 0, clipped, xp.zeros_like(clipped)), unchanged

@@ -1,0 +1,365 @@
+"""Runs that are fitted to a spectrum, where code may look at values, and runs that are not."""
+
+import math
+from typing import NamedTuple
+
+from specdesc._lib.arrays import diagonal, per_batch
+from specdesc._lib.dtypes import eps, working
+from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg import stacks
+from specdesc._polar_factor import halley, newton_schulz, plan
+from specdesc._polar_factor.newton_schulz import SINGLE, Start
+from specdesc._polar_factor.plan import Kind, Known, Run
+from specdesc.backends import Backend, primitives
+
+#: By how much a spectrum must end above the floor for a proof of it to be worth its cost.
+WORTHWHILE = 4.0
+
+#: By how much a bound that failed is lowered.
+LOWERED = 8.0
+
+#: The largest bound that is tried: above, a run costs the same.
+LARGEST = 0.7
+
+#: Singular values below COUNTS max(m, n) eps are taken for rounding where no floor is given.
+COUNTS = 2.0
+
+#: How far a lift leaves the values that it was planned for from 1.
+LIFTED = 0.5
+
+
+class Followed(NamedTuple):
+    """A factor and what is known of it; all but the factor have the batch shape."""
+
+    matrix: Array
+    bound: Array  # of abs(1 - s) for the values that were asked for, inf for no proof
+    gain: Array  # the inverse of the smallest singular value among them, inf for no proof
+    slope: Array  # of the whole iteration at 0
+    lifted: Array  # 1 / x for the smallest x that it may lift above `_plan.LIFTED`
+    mean: Array  # root mean square of the singular values that it started from
+    turn: Array  # of directions, by long segments
+    products: Array
+
+
+class State(NamedTuple):
+    """A flat stack on its way."""
+
+    matrix: Array
+    scale: Array
+    gram: Array
+    square: Array | None
+    room: Array | None
+    slope: Array
+    mean: Array
+    turn: Array
+    products: Array
+
+    @property
+    def start(self) -> Start:
+        """What a run starts from."""
+        return Start(self.matrix, self.scale, self.gram, self.square, self.room)
+
+
+def fixed(begin: Start, run: Run, floor: float | None, /, *, backend: Backend) -> Followed:
+    """Apply a run that was chosen before any value was seen."""
+    facts = newton_schulz.facts(begin, backend=backend)
+    mean, reach = (per_batch(fact) for fact in facts)
+    return _finish(begin, run, mean, reach, floor, 0.0, backend)
+
+
+def above(begin: Start, kind: Kind, goal: float, floor: float, /, *, backend: Backend) -> Followed:
+    """Return matrices that are orthonormal within `goal` on what lies above the floor."""
+    xp = backend.xp
+    facts = newton_schulz.facts(begin, backend=backend)
+    mean, reach = (per_batch(fact) for fact in facts)
+    found = stacks.groups(_known(begin, facts, floor, backend))
+
+    def apply(part: Start, mean: Array, reach: Array, known: Known) -> Followed:
+        run = plan.fitted(kind, goal, floor, known)
+        return _finish(part, run, mean, reach, floor, known.least, backend)
+
+    if len(found) == 1:
+        return apply(begin, mean, reach, *found)
+    whole = [*_flat(begin, xp), xp.reshape(mean, (-1,)), xp.reshape(reach, (-1,))]
+    parts = []
+    for known, members in found.items():
+        *start, some_mean, some_reach = stacks.take(whole, members, backend=backend)
+        parts.append(apply(Start(*start), some_mean, some_reach, known))
+    return _batched(
+        Followed(*stacks.merge(parts, list(found.values()), backend=backend)), begin, xp
+    )
+
+
+def follow(begin: Start, kind: Kind, goal: float, /, *, backend: Backend) -> Followed:
+    """Return orthonormal matrices within `goal`, as far as rounding allows and they exist.
+
+    Each matrix goes its own way. Where a Cholesky factorization of R - l² I proves that no singular
+    value is below l, a run for [l, 1] ends the work; where none does, a run lifts what is too small
+    to be seen, and R of the result is looked at.
+    """
+    xp = backend.xp
+    flat = Start(*_flat(begin, xp))
+    mean = per_batch(newton_schulz.facts(flat, backend=backend).mean)
+    count = xp.zeros(mean.shape, dtype=xp.int32, device=backend.device(mean)) + 1
+    state = State(*flat, xp.ones_like(mean), mean, xp.zeros_like(mean), count)
+    return _batched(_follow(state, kind, goal, backend), begin, xp)
+
+
+def gain(
+    residual: Array, slope: float | Array, lifted: float | Array, /, *, xp: Namespace
+) -> Array:
+    """Return the inverse of the smallest start that a residual proves, inf for none.
+
+    Steps of that slope lift x to at most slope x; up to `HALF` the run knows better.
+    """
+    infinite = xp.full_like(residual, float("inf"))
+    least = _smallest(residual, xp)
+    steep = xp.where(least > 0, slope / xp.where(least > 0, least, least + 1), infinite)
+    known = xp.where(residual <= plan.HALF, lifted * xp.ones_like(residual), infinite)
+    return xp.minimum(steep, known)
+
+
+def distance(residual: Array, /, *, xp: Namespace) -> Array:
+    """Bound |1 - s| by |1 - s²| / (1 + s), where |1 - s²| <= residual < 1."""
+    return residual / (1 + _smallest(residual, xp))
+
+
+def _smallest(residual: Array, xp: Namespace) -> Array:
+    """Return the smallest singular value of a matrix with this residual."""
+    return xp.sqrt(xp.maximum(1 - residual, xp.zeros_like(residual)))
+
+
+def _flat(begin: Start, xp: Namespace) -> list[Array | None]:
+    return [y if y is None else xp.reshape(y, (-1, *y.shape[-2:])) for y in begin]
+
+
+def _batched(followed: Followed, begin: Start, xp: Namespace) -> Followed:
+    factor, *numbers = followed
+    shape = begin.matrix.shape
+    return Followed(xp.reshape(factor, shape), *(xp.reshape(y, shape[:-2]) for y in numbers))
+
+
+def _finish(
+    begin: Start,
+    run: Run,
+    mean: Array,
+    reach: Array,
+    floor: float | None,
+    least: float,
+    backend: Backend,
+) -> Followed:
+    """Apply a run to matrices with no singular value below `least`, 0 for nothing known."""
+    xp = backend.xp
+    factor = halley.run(begin, run.halleys, run.segments, backend=backend)
+    lowest = xp.maximum((floor or 0.0) * reach, xp.full_like(reach, least))
+    infinite = xp.full_like(mean, float("inf"))
+    proven = lowest > 0
+    steepest = 1.0 / xp.where(proven, lowest, lowest + 1)
+    steepest = xp.minimum(steepest, xp.full_like(mean, run.slope))
+    return Followed(
+        factor,
+        xp.where(proven, xp.full_like(mean, run.bound), infinite),
+        xp.where(proven, steepest, infinite),
+        xp.full_like(mean, run.slope),
+        xp.full_like(mean, run.gain),
+        mean,
+        xp.full_like(mean, run.turn),
+        xp.full_like(xp.astype(mean, xp.int32), run.products),
+    )
+
+
+def _known(begin: Start, facts: newton_schulz.Facts, floor: float, backend: Backend) -> list[Known]:
+    """Return what is known of each matrix, coarsely, so that plans are found in the cache."""
+    means, reaches = (stacks.floats(fact, backend=backend) for fact in facts)
+    # A zero matrix reaches nothing: any plan will do.
+    coarse = [
+        2.0 ** (math.floor(32 * math.log2(reach)) / 32) if reach else 1.0 for reach in reaches
+    ]
+    worth = [WORTHWHILE * floor * reach for reach in coarse]
+    leasts = _least(begin, means, worth, backend, promising=True)
+    return [
+        Known(2.0 ** math.ceil(math.log2(mean)) if mean else 1.0, reach, least)
+        for mean, reach, least in zip(means, coarse, leasts, strict=True)
+    ]
+
+
+def _least(
+    begin: Start, means: list[float], worth: list[float], backend: Backend, *, promising: bool
+) -> list[float]:
+    """Return a proven lower bound on the singular values of each matrix, 0 for none.
+
+    The first trial is the edge of the random matrix with the same moments, the next ones lower,
+    down to what is worth it and what rounding leaves to be seen. Where only promising trials are
+    made, the edge has to lie above that.
+    """
+    xp, rows = backend.xp, begin.gram.shape[-1]
+    gram = begin.gram
+    noise = _noise(begin, backend)
+    energies = primitives.kernel("row_energies", backend)(gram, backend=backend)
+    fourth = stacks.floats(xp.sum(energies, axis=-1) / rows, backend=backend)
+    limits = [
+        max(least, math.sqrt(2.0 * noise) * mean) for mean, least in zip(means, worth, strict=True)
+    ]
+    trials = [_quarter(0.8 * _edge(*pair)) for pair in zip(means, fourth, strict=True)]
+    found = [0.0] * len(means)
+    open_ = [
+        mean > 0 and limit < LARGEST and (trial >= limit or not promising)
+        for mean, limit, trial in zip(means, limits, trials, strict=True)
+    ]
+    # No singular value is below all others and above their mean: there the others begin.
+    trials = [
+        min(max(trial or _quarter(mean / 4.0), limit), LARGEST)
+        for trial, mean, limit in zip(trials, means, limits, strict=True)
+    ]
+    while any(open_):
+        proofs = _positive(gram, trials, means, noise, backend)
+        for i, proof in enumerate(proofs):
+            if open_[i] and proof:
+                found[i] = trials[i]
+            following = max(trials[i] / LOWERED, limits[i])
+            open_[i] = open_[i] and not proof and following < trials[i]
+            trials[i] = following
+    # Between the bound that was found and the one that failed there is room for another.
+    between = [_quarter(least * math.sqrt(LOWERED)) for least in found]
+    if any(0.0 < least < LARGEST / LOWERED for least in found):
+        proofs = _positive(gram, between, means, noise, backend)
+        found = [
+            higher if proof and least else least
+            for higher, least, proof in zip(between, found, proofs, strict=True)
+        ]
+    return found
+
+
+def _noise(begin: Start, backend: Backend) -> float:
+    """Bound what rounding takes from an eigenvalue of R, in units of the mean one.
+
+    Entries of R are rounded by eps of the mean, or a random walk of them, and those of random
+    signs add up to a few times that.
+    """
+    xp = backend.xp
+    unit = eps(xp, begin.gram.dtype)
+    if unit > SINGLE:
+        return 4.0 * unit
+    return (8.0 + 0.5 * math.sqrt(max(begin.matrix.shape[-2:]))) * unit
+
+
+def _positive(
+    gram: Array, trials: list[float], means: list[float], noise: float, backend: Backend
+) -> list[bool]:
+    """Say for which matrices R - trial² I is positive definite beyond what rounding may hide."""
+    xp = backend.xp
+    shifts = [trial**2 + noise * mean**2 for trial, mean in zip(trials, means, strict=True)]
+    entries = working(xp, diagonal(gram, xp=xp))
+    shift = xp.asarray(shifts, dtype=entries.dtype, device=backend.device(gram))
+    shift = xp.reshape(shift, (*gram.shape[:-2], 1, 1))
+    definite = primitives.kernel("positive_definite", backend)(gram, shift, backend=backend)
+    return [bool(y) for y in stacks.floats(definite, backend=backend)]
+
+
+def _edge(mean: float, fourth: float) -> float:
+    """Return the least singular value of the random matrix with these moments, 0 for none.
+
+    With var the variance of the s² over their squared mean, the Marchenko-Pastur law of ratio var
+    starts at (1 - sqrt(var)) of the root mean square.
+    """
+    if mean == 0:
+        return 0.0
+    return max(mean * (1.0 - math.sqrt(max(fourth / mean**4 - 1.0, 0.0))), 0.0)
+
+
+def _quarter(value: float) -> float:
+    """Round down to a quarter of an octave: few intervals, so that plans are found in the cache."""
+    return 2.0 ** (math.floor(4.0 * math.log2(value)) / 4.0) if value > 0 else 0.0
+
+
+class Way(NamedTuple):
+    """What a matrix needs next: a run from `lower`, and then another look where it is a lift."""
+
+    lower: float
+    proven: bool
+    lift: bool
+
+
+def _follow(state: State, kind: Kind, goal: float, backend: Backend) -> Followed:
+    parts = []
+    found = stacks.groups(_ways(state, kind, backend))
+    for way, members in found.items():
+        part = state if len(found) == 1 else State(*stacks.take(state, members, backend=backend))
+        if way.lift:
+            parts.append(_follow(_lift(part, kind, way.lower, goal, backend), kind, goal, backend))
+        else:
+            parts.append(_end(part, kind, goal, way, backend))
+    if len(parts) == 1:
+        return parts[0]
+    return Followed(*stacks.merge(parts, list(found.values()), backend=backend))
+
+
+def _ways(state: State, kind: Kind, backend: Backend) -> list[Way]:
+    """Choose by what can be proven, and by where the least value that counts is by now.
+
+    What is smaller than max(m, n) eps is rounding, and is not to be lifted to 1.
+    """
+    facts = newton_schulz.facts(state.start._replace(square=None), backend=backend)
+    means = stacks.floats(facts.mean, backend=backend)
+    slopes = stacks.floats(state.slope, backend=backend)
+    counts = [min(COUNTS * max(kind.shape) * kind.unit * slope, LARGEST) for slope in slopes]
+    seen = max(math.sqrt(kind.unit), 2.0 * math.sqrt(_noise(state.start, backend)))
+    leasts = _least(state.start, means, counts, backend, promising=False)
+    ways = []
+    for least, count, mean in zip(leasts, counts, means, strict=True):
+        if least:
+            ways.append(Way(least, proven=True, lift=False))
+        elif mean == 0:
+            ways.append(Way(LARGEST, proven=False, lift=False))
+        elif count >= seen:
+            ways.append(Way(_quarter(count), proven=False, lift=False))
+        else:
+            ways.append(Way(seen, proven=False, lift=True))
+    return ways
+
+
+def _first(state: State) -> int:
+    """Return the least degree worth its products: R² is there at the start."""
+    return 3 if state.square is None else 5
+
+
+def _lift(state: State, kind: Kind, lower: float, goal: float, backend: Backend) -> State:
+    """Lift what the Gram matrix does not show."""
+    xp = backend.xp
+    run = plan.on_interval(kind, LIFTED, lower, first=_first(state), goal=goal)
+    factor = halley.run(state.start, run.halleys, run.segments, backend=backend)
+    upper = 1.0 + run.bound + plan.margin(kind.shape, kind.unit)
+    # The run has spent the squares that it started from.
+    gram = newton_schulz.gram_matrix(factor, room=state.gram, backend=backend)
+    combine = primitives.kernel("combine", backend)
+    return State(
+        factor,
+        xp.full_like(state.scale, upper),
+        combine((1.0 / upper**2,), (gram,), 0.0, spend=True, backend=backend),
+        None,
+        state.room if state.square is None else state.square,
+        state.slope * (run.slope / upper),
+        state.mean,
+        state.turn + run.turn,
+        state.products + run.products - 1,
+    )
+
+
+def _end(state: State, kind: Kind, goal: float, way: Way, backend: Backend) -> Followed:
+    """Take a stack to the goal; without a proof, only what is large."""
+    xp = backend.xp
+    base, turn = kind.rounding
+    gains = [slope / way.lower for slope in stacks.floats(state.slope, backend=backend)]
+    means = stacks.floats(state.mean, backend=backend)
+    spent = max(base + turn * mean * gain for mean, gain in zip(means, gains, strict=True))
+    run = plan.on_interval(kind, max(goal - spent, goal / 2), way.lower, first=_first(state))
+    least = way.lower if way.proven else 0.0
+    followed = _finish(state.start, run, state.mean, state.mean, None, least, backend)
+    infinite = xp.full_like(state.slope, float("inf"))
+    return followed._replace(
+        gain=state.slope / way.lower if way.proven else infinite,
+        slope=state.slope * run.slope,
+        lifted=state.slope * run.gain,
+        turn=state.turn + run.turn,
+        products=state.products + (run.products - 1),
+    )

@@ -1,0 +1,157 @@
+"""What a rung of the ladder returns, when that is good enough, and what is certain of it."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from specdesc._lib.dtypes import eps
+from specdesc._lib.typing import Array
+from specdesc._linalg import subspace
+from specdesc._linalg.krylov import Leading, Products, Ritz
+from specdesc.backends import Backend
+
+#: An estimate is accepted when this many times it is within the tolerance.
+SAFETY = 4.0
+
+
+class Served(NamedTuple):
+    """What a rung returns for its matrices, each array with their axis first if they are many."""
+
+    u: Array  # (..., m, k)
+    s: Array  # (..., k)
+    block: Array  # (..., n, b): the k right vectors and more, for the next call
+    gap: Array
+    estimate: Array
+
+
+class Source(NamedTuple):
+    """The matrices that triplets are wanted of: one, or a stack (B, m, n)."""
+
+    shape: tuple[int, ...]
+    like: Array  # an array of their dtype and device
+    products: Products
+    energy: Array | None  # ||X||_F² in the widest dtype, None where nobody knows
+    #: Members to the source of those alone, and to their dense decompositions; None where X is
+    #: known by its products alone.
+    take: Callable[[Sequence[int]], "Source"] | None
+    dense: Callable[[Sequence[int]], Served] | None
+
+
+class Task(NamedTuple):
+    """What is wanted of the matrices of a source."""
+
+    rank: int
+    columns: int  # of the block that is returned; the rank where no call follows
+    tol: float  # 0 for working accuracy
+    seed: int
+    step: int | Array  # of the fresh columns
+
+
+class Part(NamedTuple):
+    """Results for some members of a stack."""
+
+    members: list[int]
+    served: Served
+
+
+def at_least(
+    guess: Array, found: Ritz, others: int, source: Source, task: Task, backend: Backend
+) -> Array:
+    """Return an estimate that is not below what is missed for certain, rounding added."""
+    xp = backend.xp
+    guess = xp.maximum(guess, missing(found, others, source, backend))
+    if others == 0:  # nothing is outside
+        guess = xp.zeros_like(guess)
+    unit = eps(xp, source.like.dtype)
+    value = xp.sum(found.s, axis=-1)
+    return guess + found.noise + subspace.rounding(value, task.rank, unit)
+
+
+def missing(found: Ritz, others: int, source: Source, backend: Backend) -> Array:
+    """Return a value that is missed for certain: the energy outside cannot hide below s_k.
+
+    What is outside has the rank `others` at most, so that its largest singular value is no less
+    than the root of its mean energy. It unmasks a block of directions that XᴴX maps to themselves
+    and that lead nowhere.
+    """
+    xp, s = backend.xp, found.s[..., -1]
+    if source.energy is None or others == 0:
+        return xp.zeros_like(s)
+    slack = subspace.SLACK * eps(xp, source.like.dtype) * source.energy
+    outside = source.energy - found.captured - slack
+    outside = xp.maximum(outside, xp.zeros_like(outside))
+    return xp.maximum(xp.astype(xp.sqrt(outside / others), s.dtype) - s, xp.zeros_like(s))
+
+
+def good_enough(
+    estimate: Array, found: Ritz, source: Source, task: Task, backend: Backend
+) -> Array:
+    """Say which estimates, or bounds, are within the tolerance."""
+    xp = backend.xp
+    allowed = task.tol * xp.sum(found.s, axis=-1)
+    close = SAFETY * estimate <= allowed
+    if source.energy is None:
+        return close
+    # Two simple consequences of the certificate, E / (2 s_k) and sqrt(k E); the sharp one follows.
+    unit = (subspace.SLACK + 2 * task.rank) * eps(xp, source.like.dtype)
+    outside = source.energy - found.captured
+    outside = xp.maximum(outside, xp.zeros_like(outside)) + unit * source.energy
+    proven = outside <= 2 * found.s[..., -1] * allowed
+    return close | proven | (task.rank * outside <= allowed**2)
+
+
+def certified(
+    found: Leading,
+    captured: Array,
+    estimate: Array,
+    energy: Array | None,
+    task: Task,
+    backend: Backend,
+) -> Served:
+    """Cut triplets to what is wanted, and say what is certain."""
+    xp = backend.xp
+    s = found.s[..., : task.rank]
+    block = subspace.complete(found.v, task.columns, task.seed, backend=backend)
+    gap = xp.full_like(s[..., 0], float("inf"))
+    if energy is not None:
+        unit = eps(xp, s.dtype)
+        gap = subspace.certificate(energy, captured, s, unit, backend=backend)
+    guess = xp.astype(estimate, s.dtype, copy=False)
+    return Served(found.u[..., : task.rank], s, block, gap, xp.minimum(guess, gap))
+
+
+def take(source: Source, members: Sequence[int]) -> Source:
+    """Return the source of the chosen positions alone."""
+    everything = len(source.shape) == 2 or len(members) == source.shape[0]
+    return source if everything or source.take is None else source.take(members)
+
+
+def pick(
+    arrays: Sequence[Array], chosen: Sequence[int], count: int, backend: Backend
+) -> list[Array]:
+    """Return the chosen ones of `count` entries of arrays, along the axis of the stack."""
+    if len(chosen) == count:
+        return list(arrays)
+    index = backend.xp.asarray(list(chosen), device=backend.device(arrays[0]))
+    return [backend.xp.take(x, index, axis=0) for x in arrays]
+
+
+def flags(x: Array, backend: Backend) -> list[bool]:
+    """Return booleans per matrix; most stacks agree, and one look at all costs less than many."""
+    size = 1 if x.ndim == 0 else x.shape[0]
+    if bool(backend.xp.all(x)):
+        return [True] * size
+    if not bool(backend.xp.any(x)):
+        return [False] * size
+    return [bool(x)] if x.ndim == 0 else [bool(x[i]) for i in range(x.shape[0])]
+
+
+def merge(parts: list[Part], backend: Backend) -> Served:
+    """Put the results for the members of a stack back into order."""
+    if len(parts) == 1:
+        return parts[0].served
+    xp = backend.xp
+    order = [i for part in parts for i in part.members]
+    places = sorted(range(len(order)), key=order.__getitem__)
+    index = xp.asarray(places, device=backend.device(parts[0].served.u))
+    pieces = zip(*(part.served for part in parts), strict=True)
+    return Served(*(xp.take(xp.concat(list(each), axis=0), index, axis=0) for each in pieces))
