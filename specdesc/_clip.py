@@ -8,7 +8,8 @@ from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import derivative, excess
 from specdesc._linalg.basic import Balanced, balance, frobenius, restore, row_energies, thin_svd
 from specdesc._linalg.excess import Excess
-from specdesc._orthogonalize import orthogonalize
+from specdesc._polar_factor.method import Request
+from specdesc._polar_factor.solvers import orthogonal_factor
 from specdesc.backends import Backend
 from specdesc.backends.creation import identity, zeros
 from specdesc.backends.entry import check_per_matrix, enter
@@ -100,6 +101,8 @@ def clip(x: Array, radius: float | Array, allowed: float, /, *, backend: Backend
         radii = radii + float(radius)
     else:
         radii = radii + xp.astype(radius, real_dtype(xp, like.dtype))[..., None, None]
+    if not backend.differentiates:
+        return _clip(x, radii, allowed, backend)
     rule = derivative.of_clip(backend=backend)
     return backend.differentiable(lambda y, r: (_clip(y, r, allowed, backend),), rule)(x, radii)[0]
 
@@ -124,7 +127,7 @@ def _rescale(y: Array, balanced: Balanced, xp: Namespace) -> Array:
 def _by_values(x: Array, radius: Array, allowed: float, backend: Backend) -> tuple[Array, Array]:
     """Return clipped wide matrices, and which of the inputs need no clipping, as (..., 1, 1)."""
     no_svd = "orthogonalize[svd]" in backend.capabilities.unsupported
-    small, branches = x.shape[-2] <= SMALL, backend.may_branch(x)
+    small, branches = x.shape[-2] <= SMALL, backend.branches
     if branches and not small:
         return _one_by_one(x, radius, allowed, backend)
     if not no_svd and (small or eps(backend.xp, x.dtype) < LEAST_FLOOR):
@@ -148,7 +151,7 @@ def _one_by_one(x: Array, radius: Array, allowed: float, backend: Backend) -> tu
     flat, radii = xp.reshape(x, (-1, *x.shape[-2:])), xp.reshape(radius, (-1,))
     found = [_one(flat[i, ...], float(radii[i]), allowed, backend) for i in range(flat.shape[0])]
     clipped = xp.stack([flat[i, ...] if y is None else y for i, y in enumerate(found)])
-    unchanged = xp.asarray([y is None for y in found], device=backend.device(x))
+    unchanged = xp.asarray([y is None for y in found], device=backend.placement)
     return xp.reshape(clipped, x.shape), xp.reshape(unchanged, radius.shape)
 
 
@@ -225,7 +228,9 @@ def _by_polynomials(x: Array, radius: Array, backend: Backend) -> tuple[Array, A
     r = xp.astype(xp.minimum(radius, bound), x.dtype)
     unit = max(max(x.shape[-2:]) * eps(xp, x.dtype), LEAST_FLOOR)
     one = identity(gram.shape[-1], gram, backend=backend)
-    sign = orthogonalize(gram - r**2 * one, tol=unit, floor=unit, method="polynomial")
-    factor = r * orthogonalize(x, tol=unit, floor=FACTOR_FLOOR, method="polynomial")
+    request = Request(unit, unit, "polynomial")
+    sign = orthogonal_factor(gram - r**2 * one, request, backend=backend)[0]
+    request = request._replace(floor=FACTOR_FLOOR)
+    factor = r * orthogonal_factor(x, request, backend=backend)[0]
     clipped = (x + factor - xp.matmul(adjoint(sign, xp=xp), x - factor)) / 2
     return xp.where(radius > 0, clipped, xp.zeros_like(clipped)), unchanged

@@ -274,7 +274,7 @@ def kept_pairs(found: TruncatedSVD, /, *, backend: Backend) -> Array:
     """
     xp, s = backend.xp, found.S
     if 0 in s.shape:  # a slice beyond the end is not in the standard
-        return xp.zeros(s.shape, dtype=xp.bool, device=backend.device(s))
+        return xp.zeros(s.shape, dtype=xp.bool, device=backend.placement)
     size = max(found.U.shape[-2], found.Vh.shape[-1])
     return ~(s <= size * eps(xp, found.U.dtype) * s[..., :1])
 
@@ -404,7 +404,7 @@ def _serve(x: Array, task: Task, start: Array | None, backend: Backend) -> Serve
     """Choose: dense, adaptive, or a fixed plan."""
     if task.tol == 0 or subspace.width(task.rank, x.shape) > DENSE_SHARE * min(x.shape[-2:]):
         return _dense(x, task, backend)
-    if backend.may_branch(x):
+    if backend.branches:
         return climb(_source(x, task, backend), task, start, backend=backend)
     products = krylov.products_of(x, backend=backend)
     return _fixed(products, x, x.shape, energy(x, backend=backend), task, start, backend)
@@ -414,7 +414,7 @@ def _source(x: Array, task: Task, backend: Backend) -> Source:
     def only(members: Sequence[int]) -> Array:
         if x.ndim == 2 or len(members) == x.shape[0]:
             return x
-        index = backend.xp.asarray(list(members), device=backend.device(x))
+        index = backend.xp.asarray(list(members), device=backend.placement)
         return backend.xp.take(x, index, axis=0)
 
     return Source(
@@ -472,7 +472,7 @@ def _of_operator(
     xp, shape = backend.xp, tuple(x.shape)
     if 0 in shape:
         return _empty(zeros(shape, x.like, backend=backend), task.rank, backend)
-    ok = xp.asarray(True, device=backend.device(x.like))
+    ok = xp.asarray(True, device=backend.placement)
     finite = [ok]
     products = Products(
         lambda block: _watched(x.matmul(block), (shape[0], block.shape[-1]), finite, backend),
@@ -481,7 +481,7 @@ def _of_operator(
     known = x.energy
     if known is not None:
         known = widest(known, backend=backend)
-    if backend.may_branch(x.like):
+    if backend.branches:
         source = Source(shape, x.like, products, known, None, None)
         served = climb(source, task, start, backend=backend)
     else:

@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
 
 import specdesc
 from specdesc import backends
-from specdesc._orthogonalize import Method
-from specdesc.backends import loader, primitives
+from specdesc._polar_factor.method import Method
+from specdesc.backends import Backend, entry, loader
 from specdesc.backends.entry import enter
+from specdesc.backends.primitives import Primitives
 from specdesc.preconditioners import Geometry
 from tests import support
 from tests.support import EPS, OPERATIONS, Library, leaves
@@ -47,7 +48,7 @@ def test_a_leaf_without_its_library_says_how_to_get_it(monkeypatch: pytest.Monke
 
 
 def test_arrays_are_owned_by_their_leaf(library: Library) -> None:
-    owner = loader.owner(library.array(np.ones((2, 2)), "float32"))
+    owner = entry.owner(library.array(np.ones((2, 2)), "float32"))
     if library.backend == "array_api_strict":
         assert owner is None
     else:
@@ -225,30 +226,37 @@ def test_agnostic_backend_of_a_namespace_without_a_leaf() -> None:
     assert bool(strict.all(x == 1.0))
 
 
-# --- kernels -------------------------------------------------------------------------------------
+# --- primitives ----------------------------------------------------------------------------------
 
 
-def test_kernels_of_a_leaf_equal_the_agnostic_ones(library: Library, dtype: str) -> None:
+def bound(library: Library, dtype: str = "float64") -> Backend:
+    """Return the backend of a library as it is behind the door."""
+    return enter("orthogonalize", library.array(np.eye(2), dtype))
+
+
+def agnostic(backend: Backend) -> Primitives:
+    return Primitives(backend.xp, backend.placement)
+
+
+def test_primitives_of_a_leaf_equal_the_agnostic_ones(library: Library, dtype: str) -> None:
     if library.backend == "array_api_strict":
         pytest.skip("array-api-strict has no leaf")
-    backend = library.leaf
-    assert set(backend.kernels) <= set(primitives.AGNOSTIC)
+    primitives = bound(library, dtype).primitives
     for batch in ((), (3,), (2, 3)):
         x, z, y = arrays = [
             library.array(support.gaussian(*batch, *shape, seed=i, dtype=dtype), dtype)
             for i, shape in enumerate([(4, 6), (4, 4), (4, 6)])
         ]
         before = [library.numpy(part).tobytes() for part in arrays]
-        calls: list[tuple[str, tuple[Any, ...], dict[str, float]]] = [
-            ("multiply_add", (1.5, x, z, y), {}),
-            ("multiply_add", (1.5, x, z, y), {"alpha": -0.25}),
-            ("combine", ((1.5,), (z,), 0.0), {}),
-            ("combine", ((1.5, -0.25), (z, z), 0.5), {}),
-        ]
-        for name, options, named in calls:
-            found = primitives.kernel(name, backend)(*options, **named, backend=backend)
-            expected = primitives.AGNOSTIC[name](*options, **named, backend=backend)
-            like = x if name == "multiply_add" else z
+
+        def calls(on: Primitives, x: Any = x, z: Any = z, y: Any = y) -> Iterator[tuple[Any, Any]]:
+            yield x, on.addmm(1.5, x, z, y)
+            yield x, on.addmm(1.5, x, z, y, alpha=-0.25)
+            yield z, on.linear_combination((1.5,), (z,), 0.0)
+            yield z, on.linear_combination((1.5, -0.25), (z, z), 0.5)
+
+        pairs = zip(calls(primitives), calls(agnostic(bound(library, dtype))), strict=True)
+        for (like, found), (_, expected) in pairs:
             support.assert_array(library, found, like, tuple(like.shape), dtype)
             np.testing.assert_allclose(
                 library.numpy(found), library.numpy(expected), rtol=0, atol=40 * EPS[dtype]
@@ -256,9 +264,50 @@ def test_kernels_of_a_leaf_equal_the_agnostic_ones(library: Library, dtype: str)
             assert [library.numpy(part).tobytes() for part in arrays] == before
 
 
+class Overwriting(NamedTuple):
+    """A call of a primitive that may write over operands, and those that keep every bit."""
+
+    name: str
+    operands: tuple[Any, ...]
+    lent: dict[str, Any]
+    kept: tuple[Any, ...]
+    alpha: float = 1.0
+
+
+def overwriting(library: Library, host: dict[str, np.ndarray]) -> list[Overwriting]:
+    """Return the calls, with operands that are made anew."""
+    # Writable, whatever the library of the user hands in.
+    x, z, w, y, by, out, d = (library.array(part, "float64") + 0.0 for part in host.values())
+    lines = ((8.0, 2.0, 6.0), (1.0, 3.0, 4.0), (0.0, 5.0, 1.0))
+    sums = ((1.5, -0.5, 0.3), (0.2, 0.7, -0.4))
+    product_alone = ((0.0, 0.0, 0.0), (0.2, 0.7, 0.0))
+    over = {"overwrite": True}
+    return [
+        Overwriting("addmm", (1.5, x, z, x), over, (z,), -0.5),
+        Overwriting("addmm", (1.5, w, w, z), over, (z,), -0.5),
+        Overwriting("addmm", (1.0, y, z, x), over, (z, x)),
+        Overwriting("addmm", (1.5, z, z, z), {"out": out}, (z,)),
+        Overwriting("linear_combination", ((1.5, -0.5), (w, z), 0.25), over, (z,)),
+        Overwriting("linear_combination", ((1.0, -0.5), (w, z), 0.25), over, (z,)),
+        Overwriting("affine_product", (*sums, w, z), over, (z,)),
+        Overwriting("affine_product", (*sums, w, z), {}, (w, z)),
+        Overwriting("affine_product", (*product_alone, w, z), over, (z,)),
+        Overwriting("linear_combinations", (lines, (z, w, d)), {}, ()),
+        Overwriting("unscale", (x, by), over, (by,)),
+        Overwriting("unscale", (x, by), {}, (x, by)),
+        Overwriting("gram", (x,), {"out": out}, (x,)),
+        Overwriting("adjoint", (x,), {}, (x,)),
+        Overwriting("squared_row_norms", (x,), {}, (x,)),
+        Overwriting("thin_product", (z, x[..., :1]), {}, (z, x)),
+        Overwriting("add_solve", (0.5, x, 2.0, d), {**over, "owned": True, "out": out}, ()),
+        Overwriting("add_solve", (0.5, x, 2.0, d), {"out": out}, (x, d)),
+        Overwriting("is_positive_definite", (d, 0.5 + 0.0 * by), {}, (d,)),
+    ]
+
+
 @pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 3)])
 @pytest.mark.parametrize("rows", [4, 200])
-def test_kernels_that_write_over_operands_equal_the_agnostic_ones(
+def test_primitives_that_write_over_operands_equal_the_agnostic_ones(
     rows: int, batch: tuple[int, ...], library: Library
 ) -> None:
     """Also in panels; what may not be overwritten keeps every bit."""
@@ -266,59 +315,41 @@ def test_kernels_that_write_over_operands_equal_the_agnostic_ones(
         pytest.skip("nothing is written over, or there is no leaf")
     if rows > 4 and len(batch) > 1:
         pytest.skip("too large")
-    backend = library.leaf
-    host = [
-        support.gaussian(*batch, rows, columns, seed=seed) / rows**0.5
-        for seed, columns in enumerate([rows + 50, rows, rows, rows + 50])
-    ]
-    powers = np.reshape(np.arange(1.0, 1.0 + np.prod(batch, dtype=int)), (*batch, 1, 1))
-    lines = ((8.0, 2.0, 6.0), (1.0, 3.0, 4.0), (0.0, 5.0, 1.0))
-    sums = ((1.5, -0.5, 0.3), (0.2, 0.7, -0.4))
-    products_only = ((0.0, 0.0, 0.0), (0.2, 0.7, 0.0))
-    definite = host[1] @ support.adjoint(host[1]) + np.eye(rows)
-
-    def calls() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], tuple[Any, ...]]]:
-        x, z, w, y, by, room, d = (
-            # Writable, whatever the library of the user hands in.
-            library.array(part, "float64") + 0.0
-            for part in (*host, powers, host[2], definite)
-        )
-        yield "multiply_add", (1.5, x, z, x), {"alpha": -0.5, "spend": True}, (z,)
-        yield "multiply_add", (1.5, w, w, z), {"alpha": -0.5, "spend": True}, (z,)
-        yield "multiply_add", (1.0, y, z, x), {"spend": True}, (z, x)
-        yield "multiply_add", (1.5, z, z, z), {"room": room}, (z,)
-        yield "combine", ((1.5, -0.5), (w, z), 0.25), {"spend": True}, (z,)
-        yield "combine", ((1.0, -0.5), (w, z), 0.25), {"spend": True}, (z,)
-        yield "factored", (*sums, w, z), {"spend": True}, (z,)
-        yield "factored", (*sums, w, z), {}, (w, z)
-        yield "factored", (*products_only, w, z), {"spend": True}, (z,)
-        yield "mix", (lines, (z, w, d)), {}, ()
-        yield "divide", (x, by), {"spend": True}, (by,)
-        yield "divide", (x, by), {}, (x, by)
-        yield "gram", (x,), {"room": room}, (x,)
-        yield "row_energies", (x,), {}, (x,)
-        yield "times_columns", (z, x[..., :1]), {}, (z, x)
-        yield "solve_add", (0.5, x, 2.0, d), {"spend": True, "ours": True, "room": room}, ()
-        yield "solve_add", (0.5, x, 2.0, d), {"room": room}, (x, d)
-        yield "positive_definite", (d, 0.5 + 0.0 * by), {}, (d,)
-
-    count = sum(1 for _ in calls())
-    for i in range(count):
-        # Made anew for each call: what was spent holds anything.
-        name, options, named, kept = list(calls())[i]
+    backend = bound(library)
+    long, square = (*batch, rows, rows + 50), (*batch, rows, rows)
+    x, z, w, y = (
+        support.gaussian(*shape, seed=seed) / rows**0.5
+        for seed, shape in enumerate([long, square, square, long])
+    )
+    host = {
+        "x": x,
+        "z": z,
+        "w": w,
+        "y": y,
+        "by": np.reshape(np.arange(1.0, 1.0 + np.prod(batch, dtype=int)), (*batch, 1, 1)),
+        "out": w,
+        "d": z @ support.adjoint(z) + np.eye(rows),
+    }
+    called = set()
+    for i in range(len(overwriting(library, host))):
+        # Made anew for each call: what was overwritten holds anything.
+        name, operands, lent, kept, alpha = overwriting(library, host)[i]
+        called.add(name)
+        scaled = {"alpha": alpha} if alpha != 1.0 else {}
         before = [library.numpy(part).tobytes() for part in kept]
-        found = primitives.kernel(name, backend)(*options, **named, backend=backend)
+        found = getattr(backend.primitives, name)(*operands, **scaled, **lent)
         assert [library.numpy(part).tobytes() for part in kept] == before, name
-        name, options, _, _ = list(calls())[i]
-        alpha = {"alpha": named["alpha"]} if "alpha" in named else {}
-        expected = primitives.AGNOSTIC[name](*options, **alpha, backend=backend)
-        for one, other in zip(
-            *(y if name == "mix" else (y,) for y in (found, expected)), strict=True
-        ):
+        operands = overwriting(library, host)[i].operands
+        expected = getattr(agnostic(backend), name)(*operands, **scaled)
+        several = name == "linear_combinations"
+        for one, other in zip(*(y if several else (y,) for y in (found, expected)), strict=True):
             limit = 1e-11 * rows
             np.testing.assert_allclose(
                 library.numpy(one), library.numpy(other), rtol=0, atol=limit, err_msg=name
             )
+    assert called == {name for name in vars(Primitives) if callable(vars(Primitives)[name])} - {
+        name for name in vars(Primitives) if name.startswith("_")
+    }
 
 
 def test_positive_definite_is_told_one_by_one(library: Library) -> None:
@@ -326,14 +357,23 @@ def test_positive_definite_is_told_one_by_one(library: Library) -> None:
         pytest.skip("asked only where code may look")
     host = np.stack([np.eye(3), np.diag([1.0, -1e-3, 1.0]), np.ones((3, 3)) + np.eye(3)])
     x = library.array(host, "float32")
-    backend = enter("orthogonalize", x)
-    positive_definite = primitives.kernel("positive_definite", backend)
-    assert library.numpy(positive_definite(x, backend=backend)).tolist() == [True, False, True]
+    told = enter("orthogonalize", x).primitives.is_positive_definite
+    assert library.numpy(told(x)).tolist() == [True, False, True]
     shift = library.array(np.reshape([1.5, -1.0, 0.5], (3, 1, 1)), "float32")
-    found = positive_definite(x, shift, backend=backend)
-    assert library.numpy(found).tolist() == [False, True, True]
-    found = positive_definite(x, 0.0 * shift + 0.5, backend=backend)
-    assert library.numpy(found).tolist() == [True, False, True]
+    assert library.numpy(told(x, shift)).tolist() == [False, True, True]
+    assert library.numpy(told(x, 0.0 * shift + 0.5)).tolist() == [True, False, True]
+
+
+# --- where arrays are ----------------------------------------------------------------------------
+
+
+def test_a_backend_is_bound_to_where_the_arrays_are(library: Library) -> None:
+    x = library.array(np.eye(3), "float32")
+    backend = enter("orthogonalize", x)
+    assert backend.branches == library.branches
+    made = backend.xp.zeros((2,), dtype=x.dtype, device=backend.placement)
+    assert str(getattr(made, "device", None)) == str(getattr(x, "device", None))
+    assert enter("orthogonalize", x).primitives == backend.primitives
 
 
 # --- a leaf of somebody else ---------------------------------------------------------------------
@@ -358,7 +398,7 @@ def stranger(monkeypatch: pytest.MonkeyPatch) -> Any:
         "strange_arrays": EntryPoint("strange_arrays", "strange_leaf:BACKEND", loader.GROUP),
     }
     monkeypatch.setattr(loader, "_entries", lambda: entries)
-    monkeypatch.setattr(loader, "_OWNERS", {})
+    monkeypatch.setattr(entry, "_OWNERS", {})
     return library
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from specdesc import orthogonalize
-from specdesc._orthogonalize import Method
 from specdesc._polar_factor import method as table
-from specdesc._polar_factor.method import fastest_method
+from specdesc._polar_factor.method import Method, fastest_method
 
 ROOT = Path(__file__).parent.parent
 TABLE = tomllib.loads(
@@ -88,7 +87,7 @@ def test_tolerances_are_looked_up_by_ratio():
     names = {*TABLE["tolerances"], "working"}
 
     def nearest(tol, among=names):
-        wish = table._Wish((9, 9), 1, "real64", tol, WORKING["real64"], True)
+        wish = table._Case((9, 9), 1, "real64", tol, WORKING["real64"], True)
         return table._nearest(wish, among, TABLE["tolerances"])
 
     expected = {0.2: "0.3", 0.15: "0.1", 2e-4: "1e-3", 1e-5: "1e-6", 1e-12: "working"}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import backends, clip, prox, spectral_clip
+from specdesc import _clip, backends, prox, spectral_clip
 from specdesc._linalg import derivative, excess
 from tests import support
 from tests.support import EPS, Library, adjoint, assert_ratio, spectral_norm
@@ -77,11 +77,11 @@ def test_every_library_and_dtype(library: Library, dtype: str) -> None:
 @pytest.mark.parametrize("shape", [(80, 96), (72, 72)], ids=str)
 def test_the_fixed_plan_keeps_its_promise(shape: tuple[int, int], dtype: str) -> None:
     """On NumPy, where any part of the code can be run."""
-    unit = max(EPS[dtype], clip.LEAST_FLOOR / max(shape))
+    unit = max(EPS[dtype], _clip.LEAST_FLOOR / max(shape))
     for name, s in spectra(min(shape)).items():
         x = support.with_spectrum(s, shape, 7, dtype).astype(dtype)
         radius = np.ones((1, 1), dtype=support.REAL_PART.get(dtype, dtype))
-        y, unchanged = clip._by_polynomials(x, radius, NUMPY)
+        y, unchanged = _clip._by_polynomials(x, radius, NUMPY)
         if unchanged.all():
             assert s.max() <= 1.0, name
         else:

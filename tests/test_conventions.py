@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from specdesc import norms, orthogonalize, preconditioners, prox, rules, schedules
-from specdesc._orthogonalize import METHODS
+from specdesc._polar_factor.method import METHODS
 from specdesc.rules.muon import Decay, Momentum
 from tests import support
 from tests.support import EPS, Library, adjoint, polar_factor

@@ -9,6 +9,7 @@ import pytest
 
 from specdesc import backends, cli, recover
 from specdesc._lib.extras import MissingExtra
+from specdesc.backends import loader
 from specdesc.problems import corrupt
 from specdesc.recover import Options, report
 from specdesc.recover.data import Data

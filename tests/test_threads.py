@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from specdesc import backends
-from specdesc.backends import loader
+from specdesc.backends import entry
 from tests import support
 from tests.support import OPERATIONS, Library, leaves
 
@@ -47,11 +47,11 @@ def test_eight_threads_equal_one(library: Library) -> None:
 def test_the_first_look_at_a_type_may_come_from_many_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loader, "_OWNERS", {})
+    monkeypatch.setattr(entry, "_OWNERS", {})
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        found = together(lambda: loader.owner(np.ones((2, 2))))
+        found = together(lambda: entry.owner(np.ones((2, 2))))
     finally:
         sys.setswitchinterval(interval)
     assert all(leaf is backends.load("numpy") for leaf in found)

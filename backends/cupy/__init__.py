@@ -1,7 +1,6 @@
 """CuPy: NumPy's interface on a CUDA device."""
 
 from contextlib import AbstractContextManager
-from types import MappingProxyType
 
 import array_api_compat.cupy
 
@@ -9,7 +8,7 @@ import cupy
 from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities
 
-from . import kernels
+from .primitives import CuPyPrimitives
 
 
 class CuPyBackend(Backend):
@@ -18,7 +17,7 @@ class CuPyBackend(Backend):
     name = "cupy"
     xp = array_api_compat.cupy
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType({"multiply_add": kernels.multiply_add, "combine": kernels.combine})
+    primitives_type = CuPyPrimitives
 
     def owns(self, kind: type, /) -> bool:
         """Claim CuPy's arrays."""
@@ -36,8 +35,12 @@ class CuPyBackend(Backend):
         """Return the device of `x`."""
         return x.device
 
+    def place(self, x: Array, /) -> Device:
+        """Return None: CuPy's creation functions ignore ``device=``, `guard` makes it current."""
+        return None
+
     def guard(self, x: Array, /) -> AbstractContextManager[object]:
-        """Make the device of `x` current: CuPy's creation functions ignore ``device=``."""
+        """Make the device of `x` current."""
         # https://github.com/data-apis/array-api-compat/issues/337
         device: AbstractContextManager[object] = x.device
         return device

@@ -1,7 +1,6 @@
 """JAX: traced and eager arrays alike, always with a fixed plan."""
 
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any, cast
 
 import array_api_compat
@@ -11,7 +10,7 @@ from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities, Derivative
 from specdesc.backends.protocol import Opened
 
-from . import kernels
+from .primitives import JaxPrimitives
 
 
 def _name(key: Any) -> str:
@@ -28,7 +27,7 @@ class JaxBackend(Backend):
     name = "jax"
     xp = jax.numpy
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType({"solve_add": kernels.solve_add})
+    primitives_type = JaxPrimitives
 
     def owns(self, kind: type, /) -> bool:
         """Claim concrete arrays and tracers."""
@@ -45,6 +44,11 @@ class JaxBackend(Backend):
     def device(self, x: Array, /) -> Device:
         """Return the device or sharding of `x`; tracers have one too."""
         return array_api_compat.device(x)
+
+    def place(self, x: Array, /) -> Device:
+        """Return the one device of `x`, None where it lies on several or is traced."""
+        device = self.device(x)
+        return device if isinstance(device, jax.Device) else None
 
     def devices(self) -> tuple[str, ...]:
         """Return the devices by platform and index."""
@@ -64,6 +68,8 @@ class JaxBackend(Backend):
     def to_host(self, x: Array, /) -> Array:
         """Copy a concrete array."""
         return jax.device_get(x).copy()
+
+    differentiates = True
 
     def differentiable(
         self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /

@@ -1,14 +1,12 @@
 """NumPy: the CPU backend, and the oracle of all others."""
 
-from types import MappingProxyType
-
 import array_api_compat.numpy
 
 import numpy
 from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities
 
-from . import kernels
+from .primitives import NumPyPrimitives
 
 
 class NumPyBackend(Backend):
@@ -17,18 +15,7 @@ class NumPyBackend(Backend):
     name = "numpy"
     xp = array_api_compat.numpy
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType(
-        {
-            "gram": kernels.gram,
-            "multiply_add": kernels.multiply_add,
-            "combine": kernels.combine,
-            "mix": kernels.mix,
-            "factored": kernels.factored,
-            "divide": kernels.divide,
-            "solve_add": kernels.solve_add,
-            "positive_definite": kernels.positive_definite,
-        }
-    )
+    primitives_type = NumPyPrimitives
 
     def owns(self, kind: type, /) -> bool:
         """Claim arrays and the scalars that reductions return."""
@@ -45,6 +32,10 @@ class NumPyBackend(Backend):
         return True
 
     def device(self, x: Array, /) -> Device:
+        """Return None: there is one device and no choice."""
+        return None
+
+    def place(self, x: Array, /) -> Device:
         """Return None: there is one device and no choice."""
         return None
 

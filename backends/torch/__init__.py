@@ -1,7 +1,6 @@
 """PyTorch: CPU and GPU, eager and compiled."""
 
 from collections.abc import Callable
-from types import MappingProxyType
 
 import array_api_compat.torch
 
@@ -9,7 +8,8 @@ import torch
 from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities, Derivative
 
-from . import gradients, kernels
+from . import gradients
+from .primitives import TorchPrimitives
 
 #: Whether oneDNN multiplies bfloat16 natively on this CPU: asked once, for the tracer's sake.
 BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -22,16 +22,7 @@ class TorchBackend(Backend):
     reflections = float("inf")  # its QR beats two Cholesky factorizations at every size
     xp = array_api_compat.torch
     capabilities = Capabilities.read(__name__)
-    kernels = MappingProxyType(
-        {
-            "gram": kernels.gram,
-            "multiply_add": kernels.multiply_add,
-            "combine": kernels.combine,
-            "divide": kernels.divide,
-            "solve_add": kernels.solve_add,
-            "positive_definite": kernels.positive_definite,
-        }
-    )
+    primitives_type = TorchPrimitives
 
     def owns(self, kind: type, /) -> bool:
         """Claim tensors and their subclasses: parameters, fake and functional tensors."""
@@ -77,6 +68,8 @@ class TorchBackend(Backend):
     def to_host(self, x: Array, /) -> Array:
         """Copy `x`, without its history, with its order of axes in memory."""
         return x.detach().resolve_conj().cpu().numpy().copy(order="K")
+
+    differentiates = True
 
     def differentiable(
         self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.targets import data
 from benchmarks.targets.library import array
 from specdesc import backends, orthogonalize
-from specdesc._orthogonalize import Method
+from specdesc._polar_factor.method import Method
 
 SIDES = (8, 16, 32, 64, 128, 256, 512, 1024)
 ASPECTS = {"square": 1, "tall": 4}

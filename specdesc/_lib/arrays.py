@@ -7,18 +7,13 @@ from specdesc._lib.typing import Array, Namespace
 
 def adjoint(x: Array, /, *, xp: Namespace) -> Array:
     """Return the conjugate transpose. Nothing in the library transposes in another way."""
-    return xp.conj(xp.matrix_transpose(x)) if has_parts(xp, x) else xp.matrix_transpose(x)
+    turned = xp.matrix_transpose(x)
+    return xp.conj(turned) if x.dtype in (xp.complex64, xp.complex128) else turned
 
 
 def has_parts(xp: Namespace, x: Array, /) -> bool:
     """Say whether the entries are complex."""
     return x.dtype in (xp.complex64, xp.complex128)
-
-
-def diagonal(x: Array, /, *, xp: Namespace) -> Array:
-    """Return the diagonals of square matrices, without the extension for linear algebra."""
-    n = x.shape[-1]
-    return xp.reshape(x, (*x.shape[:-2], n * n))[..., :: n + 1]
 
 
 def per_batch(flags: Array, /) -> Array:

@@ -65,4 +65,6 @@ def real_dtype(xp: Namespace, dtype: DType, /) -> DType:
 
 def working(xp: Namespace, x: Array, /) -> Array:
     """Return `x` in a dtype that the library can factorize: float32 for half precision."""
-    return xp.astype(x, xp.float32) if is_half(xp, x.dtype) else x
+    if x.dtype in (xp.float32, xp.float64, xp.complex64, xp.complex128):
+        return x
+    return xp.astype(x, xp.float32)

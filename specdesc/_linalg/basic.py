@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from specdesc._lib.arrays import has_parts
 from specdesc._lib.dtypes import is_complex, smallest_normal
 from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array, Device, DType, Namespace
@@ -13,7 +12,7 @@ from specdesc.backends.creation import scalar, zeros
 def row_energies(x: Array, /, *, xp: Namespace) -> Array:
     """Return the sum of abs(x)**2 along the last axis, real, without a temporary of that size."""
     energies = xp.vecdot(x, x, axis=-1)
-    return xp.real(energies) if has_parts(xp, x) else energies
+    return xp.real(energies) if x.dtype in (xp.complex64, xp.complex128) else energies
 
 
 def frobenius(x: Array, /, *, xp: Namespace) -> Array:
@@ -29,14 +28,14 @@ def energy(x: Array, /, *, backend: Backend) -> Array:
     """Return ||X||_F² of each matrix, (...,): row by row, then summed in the widest real dtype."""
     xp = backend.xp
     rows = row_energies(x, xp=xp)
-    wide = _widest(xp, rows.dtype, backend.device(x))
+    wide = _widest(xp, rows.dtype, backend.placement)
     return xp.sum(xp.astype(rows, wide, copy=False), axis=-1)
 
 
 def widest(x: Array, /, *, backend: Backend) -> Array:
     """Return `x` in double precision where the library makes that on this device."""
     xp = backend.xp
-    return xp.astype(x, _widest(xp, x.dtype, backend.device(x)), copy=False)
+    return xp.astype(x, _widest(xp, x.dtype, backend.placement), copy=False)
 
 
 @opaque
@@ -74,7 +73,7 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
     if 0 in x.shape:  # there is no largest entry of nothing, on any backend
         one = zeros((*x.shape[:-2], 1, 1), x, backend=backend, real=True) + 1
         return Balanced(x, one, one > 0)
-    if backend.may_branch(x):
+    if backend.branches:
         sizes = _extent(x, xp)  # carries a NaN here; XLA's maximum may drop it
         if bool(xp.all((sizes > 1.0 / ORDINARY) & (sizes < ORDINARY))):
             one = xp.ones_like(sizes)
@@ -98,13 +97,17 @@ def _largest(x: Array, xp: Namespace) -> Array:
 
     That of a complex entry is its larger part, which unlike abs cannot overflow.
     """
-    sizes = xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x))) if has_parts(xp, x) else xp.abs(x)
+    sizes = (
+        xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x)))
+        if x.dtype in (xp.complex64, xp.complex128)
+        else xp.abs(x)
+    )
     return xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
 
 
 def _extent(x: Array, xp: Namespace) -> Array:
     """Return what `_largest` does, by two reductions and no temporary of the size of `x`."""
-    if has_parts(xp, x):
+    if x.dtype in (xp.complex64, xp.complex128):
         return xp.maximum(_extent(xp.real(x), xp), _extent(xp.imag(x), xp))
     axes = (-2, -1)
     return xp.maximum(xp.max(x, axis=axes, keepdims=True), -xp.min(x, axis=axes, keepdims=True))
@@ -120,21 +123,27 @@ def all_finite(x: Array, /, *, xp: Namespace) -> Array:
 
 def replace_broken(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
     """Return `x` with zeros for each matrix that is not finite, and which matrices are."""
-    if backend.may_branch(x) and 0 not in x.shape:
+    if backend.branches and 0 not in x.shape:
         finite = backend.xp.isfinite(_extent(x, backend.xp))  # two reductions and no temporary
         if bool(backend.xp.all(finite)):
             return x, finite
     finite = all_finite(x, xp=backend.xp)
-    if backend.may_branch(finite) and bool(backend.xp.all(finite)):
+    if backend.branches and bool(backend.xp.all(finite)):
         return x, finite
     return backend.xp.where(finite, x, scalar(backend, 0.0, x)), finite
 
 
 def restore(y: Array, finite: Array, /, *, backend: Backend) -> Array:
     """Put NaN over all of each matrix (or number, or vector) that came from non-finite input."""
-    if backend.may_branch(finite) and bool(backend.xp.all(finite)):
+    if backend.branches and bool(backend.xp.all(finite)):
         return y
     return backend.xp.where(finite, y, scalar(backend, float("nan"), y))
+
+
+def diagonal(x: Array, /, *, xp: Namespace) -> Array:
+    """Return the diagonals of square matrices, without the extension for linear algebra."""
+    n = x.shape[-1]
+    return xp.reshape(x, (*x.shape[:-2], n * n))[..., :: n + 1]
 
 
 def thin_svd(x: Array, /, *, xp: Namespace) -> tuple[Array, Array, Array]:

@@ -70,9 +70,9 @@ def beyond(
         left = [i for i in range(len(ritz)) if not true[i] or ritz[i] <= most**2]
         found = found.joined([i for i in range(len(ritz)) if i not in left], q, values, xp)
         if all(true[-count:]) and count > 0:
-            q = xp.take(q, xp.asarray(left, device=backend.device(q)), axis=-1)
+            q = xp.take(q, xp.asarray(left, device=backend.placement), axis=-1)
             break
-        index = xp.asarray(left, device=backend.device(q))
+        index = xp.asarray(left, device=backend.placement)
         q, image = xp.take(q, index, axis=-1), xp.take(image, index, axis=-1)
         y = _filtered(gram, found, q, image, radius**2, ritz[left[-1]], xp)
         q = against(y, found.q, backend=backend)

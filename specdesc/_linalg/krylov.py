@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from specdesc._lib.arrays import adjoint, diagonal
+from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import eps, is_complex
 from specdesc._lib.typing import Array
-from specdesc._linalg.basic import thin_svd, widest
+from specdesc._linalg.basic import diagonal, thin_svd, widest
 from specdesc._linalg.orthonormal import against, qr
 from specdesc.backends import Backend
 

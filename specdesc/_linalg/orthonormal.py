@@ -49,7 +49,7 @@ def against(y: Array, basis: Array, /, *, backend: Backend) -> Array:
 
 
 def _reflects(x: Array, backend: Backend) -> bool:
-    return not backend.may_branch(x) or math.prod(x.shape[-2:]) <= backend.reflections
+    return not backend.branches or math.prod(x.shape[-2:]) <= backend.reflections
 
 
 def _reflected(y: Array, basis: Array, backend: Backend) -> Array:
@@ -59,7 +59,7 @@ def _reflected(y: Array, basis: Array, backend: Backend) -> Array:
     xp, small = backend.xp, 4 * eps(backend.xp, y.dtype)
     for number in range(3):
         part = xp.matmul(adjoint(basis, xp=xp), y)
-        if number == 2 and backend.may_branch(y) and bool(xp.all(xp.abs(part) <= small)):
+        if number == 2 and backend.branches and bool(xp.all(xp.abs(part) <= small)):
             break
         y, _ = by_reflections(y - xp.matmul(basis, part), backend=backend)
     return y

@@ -78,7 +78,7 @@ def certificate(
     outside = whole - captured[..., None]
     outside = xp.maximum(outside, xp.zeros_like(outside)) + (SLACK + 2 * rank) * unit * whole
     # Row j of the table adds the j + 1 smallest of them; the level is the least of the averages.
-    order = xp.arange(rank, dtype=energy.dtype, device=backend.device(energy))
+    order = xp.arange(rank, dtype=energy.dtype, device=backend.placement)
     smallest = order[None, :] >= rank - 1 - order[:, None]
     filled = xp.sum(squares[..., None, :] * xp.astype(smallest, energy.dtype), axis=-1)
     level = xp.min((outside + filled) / (order + 1), axis=-1, keepdims=True)
@@ -152,7 +152,7 @@ def fresh_columns(
     """
     xp = backend.xp
     speed, phase = (
-        xp.asarray(values, dtype=xp.int32, device=backend.device(like))
+        xp.asarray(values, dtype=xp.int32, device=backend.placement)
         for values in host.integers((2, rows, FRESH), DRAWS, seed)
     )
     turned = (speed * (step % DRAWS) + phase) % DRAWS
@@ -173,7 +173,7 @@ def complete(v: Array, columns: int, seed: int, /, *, backend: Backend) -> Array
 def _device_block(shape: tuple[int, ...], seed: int, like: Array, backend: Backend) -> Array:
     values = host.gaussian(shape, seed)
     block = backend.xp.asarray(
-        values, dtype=real_dtype(backend.xp, like.dtype), device=backend.device(like)
+        values, dtype=real_dtype(backend.xp, like.dtype), device=backend.placement
     )
     # Columns of length about 1 weigh as much as the orthonormal ones that they join.
     return backend.xp.astype(block, like.dtype) * scalar(backend, max(1, shape[0]) ** -0.5, like)

@@ -1,16 +1,17 @@
 """Runs that are fitted to a spectrum, where code may look at values, and runs that are not."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from specdesc._lib.arrays import diagonal, per_batch
 from specdesc._lib.dtypes import eps, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import stacks
+from specdesc._linalg.basic import diagonal
 from specdesc._polar_factor import halley, newton_schulz, plan
 from specdesc._polar_factor.newton_schulz import SINGLE, Start
-from specdesc._polar_factor.plan import Kind, Known, Run
-from specdesc.backends import Backend, primitives
+from specdesc._polar_factor.plan import Bounds, Kind, Run
+from specdesc.backends import Backend
 
 #: By how much a spectrum must end above the floor for a proof of it to be worth its cost.
 WORTHWHILE = 4.0
@@ -48,7 +49,7 @@ class State(NamedTuple):
     scale: Array
     gram: Array
     square: Array | None
-    room: Array | None
+    workspace: Array | None
     slope: Array
     mean: Array
     turn: Array
@@ -57,13 +58,13 @@ class State(NamedTuple):
     @property
     def start(self) -> Start:
         """What a run starts from."""
-        return Start(self.matrix, self.scale, self.gram, self.square, self.room)
+        return Start(self.matrix, self.scale, self.gram, self.square, self.workspace)
 
 
 def fixed(begin: Start, run: Run, floor: float | None, /, *, backend: Backend) -> Followed:
     """Apply a run that was chosen before any value was seen."""
     facts = newton_schulz.facts(begin, backend=backend)
-    mean, reach = (per_batch(fact) for fact in facts)
+    mean, reach = (fact[..., 0, 0] for fact in facts)
     return _finish(begin, run, mean, reach, floor, 0.0, backend)
 
 
@@ -71,23 +72,20 @@ def above(begin: Start, kind: Kind, goal: float, floor: float, /, *, backend: Ba
     """Return matrices that are orthonormal within `goal` on what lies above the floor."""
     xp = backend.xp
     facts = newton_schulz.facts(begin, backend=backend)
-    mean, reach = (per_batch(fact) for fact in facts)
-    found = stacks.groups(_known(begin, facts, floor, backend))
+    groups = stacks.groups(_bounds(begin, facts, floor, backend))
 
-    def apply(part: Start, mean: Array, reach: Array, known: Known) -> Followed:
-        run = plan.fitted(kind, goal, floor, known)
-        return _finish(part, run, mean, reach, floor, known.least, backend)
+    def finish(part: Start, mean: Array, reach: Array, bounds: Bounds) -> Followed:
+        run = plan.fitted(kind, goal, floor, bounds)
+        return _finish(part, run, mean, reach, floor, bounds.least, backend)
 
-    if len(found) == 1:
-        return apply(begin, mean, reach, *found)
-    whole = [*_flat(begin, xp), xp.reshape(mean, (-1,)), xp.reshape(reach, (-1,))]
+    if len(groups) == 1:
+        return finish(begin, facts.mean[..., 0, 0], facts.reach[..., 0, 0], *groups)
+    whole = [*_flat(begin, xp), *(xp.reshape(fact, (-1,)) for fact in facts)]
     parts = []
-    for known, members in found.items():
-        *start, some_mean, some_reach = stacks.take(whole, members, backend=backend)
-        parts.append(apply(Start(*start), some_mean, some_reach, known))
-    return _batched(
-        Followed(*stacks.merge(parts, list(found.values()), backend=backend)), begin, xp
-    )
+    for bounds, members in groups.items():
+        *start, mean, reach = stacks.take(whole, members, whole[0].shape[0], backend=backend)
+        parts.append(finish(Start(*start), mean, reach, bounds))
+    return _batched(stacks.merge(parts, list(groups.values()), backend=backend), begin, xp)
 
 
 def follow(begin: Start, kind: Kind, goal: float, /, *, backend: Backend) -> Followed:
@@ -99,10 +97,22 @@ def follow(begin: Start, kind: Kind, goal: float, /, *, backend: Backend) -> Fol
     """
     xp = backend.xp
     flat = Start(*_flat(begin, xp))
-    mean = per_batch(newton_schulz.facts(flat, backend=backend).mean)
-    count = xp.zeros(mean.shape, dtype=xp.int32, device=backend.device(mean)) + 1
+    mean = newton_schulz.mean(flat, backend=backend)[..., 0, 0]
+    count = xp.zeros(mean.shape, dtype=xp.int32, device=backend.placement) + 1
     state = State(*flat, xp.ones_like(mean), mean, xp.zeros_like(mean), count)
-    return _batched(_follow(state, kind, goal, backend), begin, xp)
+    waiting = [(state, list(range(mean.shape[0])))]
+    parts, places = list[Followed](), list[list[int]]()
+    while waiting:
+        state, members = waiting.pop()
+        for way, chosen in stacks.groups(_ways(state, kind, backend)).items():
+            part = State(*stacks.take(state, chosen, len(members), backend=backend))
+            inside = [members[i] for i in chosen]
+            if way.lift:
+                waiting.append((_lift(part, kind, way.lower, goal, backend), inside))
+            else:
+                parts.append(_end(part, kind, goal, way, backend))
+                places.append(inside)
+    return _batched(stacks.merge(parts, places, backend=backend), begin, xp)
 
 
 def gain(
@@ -133,7 +143,7 @@ def _flat(begin: Start, xp: Namespace) -> list[Array | None]:
     return [y if y is None else xp.reshape(y, (-1, *y.shape[-2:])) for y in begin]
 
 
-def _batched(followed: Followed, begin: Start, xp: Namespace) -> Followed:
+def _batched(followed: Sequence[Array], begin: Start, xp: Namespace) -> Followed:
     factor, *numbers = followed
     shape = begin.matrix.shape
     return Followed(xp.reshape(factor, shape), *(xp.reshape(y, shape[:-2]) for y in numbers))
@@ -150,7 +160,10 @@ def _finish(
 ) -> Followed:
     """Apply a run to matrices with no singular value below `least`, 0 for nothing known."""
     xp = backend.xp
-    factor = halley.run(begin, run.halleys, run.segments, backend=backend)
+    if run.halleys:
+        begin = halley.lift(begin, run.halleys, last=not run.segments, backend=backend)
+    owned = bool(run.halleys)
+    factor = newton_schulz.run(begin, run.segments, owned=owned, backend=backend)
     lowest = xp.maximum((floor or 0.0) * reach, xp.full_like(reach, least))
     infinite = xp.full_like(mean, float("inf"))
     proven = lowest > 0
@@ -168,7 +181,9 @@ def _finish(
     )
 
 
-def _known(begin: Start, facts: newton_schulz.Facts, floor: float, backend: Backend) -> list[Known]:
+def _bounds(
+    begin: Start, facts: newton_schulz.Facts, floor: float, backend: Backend
+) -> list[Bounds]:
     """Return what is known of each matrix, coarsely, so that plans are found in the cache."""
     means, reaches = (stacks.floats(fact, backend=backend) for fact in facts)
     # A zero matrix reaches nothing: any plan will do.
@@ -178,9 +193,17 @@ def _known(begin: Start, facts: newton_schulz.Facts, floor: float, backend: Back
     worth = [WORTHWHILE * floor * reach for reach in coarse]
     leasts = _least(begin, means, worth, backend, promising=True)
     return [
-        Known(2.0 ** math.ceil(math.log2(mean)) if mean else 1.0, reach, least)
+        Bounds(2.0 ** math.ceil(math.log2(mean)) if mean else 1.0, reach, least)
         for mean, reach, least in zip(means, coarse, leasts, strict=True)
     ]
+
+
+class Trials(NamedTuple):
+    """Where the search for the least singular value of each matrix stands."""
+
+    shifts: list[float]  # the values that are tried next
+    limits: list[float]  # below these nothing is worth a trial, or rounding hides it
+    open: list[bool]
 
 
 def _least(
@@ -192,42 +215,70 @@ def _least(
     down to what is worth it and what rounding leaves to be seen. Where only promising trials are
     made, the edge has to lie above that.
     """
-    xp, rows = backend.xp, begin.gram.shape[-1]
-    gram = begin.gram
     noise = _noise(begin, backend)
-    energies = primitives.kernel("row_energies", backend)(gram, backend=backend)
-    fourth = stacks.floats(xp.sum(energies, axis=-1) / rows, backend=backend)
-    limits = [
-        max(least, math.sqrt(2.0 * noise) * mean) for mean, least in zip(means, worth, strict=True)
-    ]
-    trials = [_quarter(0.8 * _edge(*pair)) for pair in zip(means, fourth, strict=True)]
-    found = [0.0] * len(means)
+
+    def proven(shifts: list[float]) -> list[bool]:
+        return _positive(begin.gram, shifts, means, noise, backend)
+
+    trials = _first_trials(begin.gram, means, worth, noise, promising, backend)
+    least = [0.0] * len(means)
+    while any(trials.open):
+        proofs = proven(trials.shifts)
+        least = [
+            trial if open_ and proof else best
+            for best, trial, open_, proof in zip(
+                least, trials.shifts, trials.open, proofs, strict=True
+            )
+        ]
+        trials = _next_trials(trials, proofs)
+    # Between the bound that was proven and the one that failed there is room for another.
+    between = [_quarter(bound * math.sqrt(LOWERED)) for bound in least]
+    if any(0.0 < bound < LARGEST / LOWERED for bound in least):
+        proofs = proven(between)
+        least = [
+            higher if proof and bound else bound
+            for higher, bound, proof in zip(between, least, proofs, strict=True)
+        ]
+    return least
+
+
+def _first_trials(
+    gram: Array,
+    means: list[float],
+    worth: list[float],
+    noise: float,
+    promising: bool,
+    backend: Backend,
+) -> Trials:
+    xp = backend.xp
+    sums = xp.sum(backend.primitives.squared_row_norms(gram), axis=-1) / gram.shape[-1]
+    fourth = stacks.floats(sums, backend=backend)
+    visible = math.sqrt(2.0 * noise)
+    limits = [max(bound, visible * mean) for mean, bound in zip(means, worth, strict=True)]
+    edges = [_quarter(0.8 * _edge(*pair)) for pair in zip(means, fourth, strict=True)]
     open_ = [
-        mean > 0 and limit < LARGEST and (trial >= limit or not promising)
-        for mean, limit, trial in zip(means, limits, trials, strict=True)
+        mean > 0 and limit < LARGEST and (edge >= limit or not promising)
+        for mean, limit, edge in zip(means, limits, edges, strict=True)
     ]
     # No singular value is below all others and above their mean: there the others begin.
-    trials = [
-        min(max(trial or _quarter(mean / 4.0), limit), LARGEST)
-        for trial, mean, limit in zip(trials, means, limits, strict=True)
+    shifts = [
+        min(max(edge or _quarter(mean / 4.0), limit), LARGEST)
+        for edge, mean, limit in zip(edges, means, limits, strict=True)
     ]
-    while any(open_):
-        proofs = _positive(gram, trials, means, noise, backend)
-        for i, proof in enumerate(proofs):
-            if open_[i] and proof:
-                found[i] = trials[i]
-            following = max(trials[i] / LOWERED, limits[i])
-            open_[i] = open_[i] and not proof and following < trials[i]
-            trials[i] = following
-    # Between the bound that was found and the one that failed there is room for another.
-    between = [_quarter(least * math.sqrt(LOWERED)) for least in found]
-    if any(0.0 < least < LARGEST / LOWERED for least in found):
-        proofs = _positive(gram, between, means, noise, backend)
-        found = [
-            higher if proof and least else least
-            for higher, least, proof in zip(between, found, proofs, strict=True)
-        ]
-    return found
+    return Trials(shifts, limits, open_)
+
+
+def _next_trials(trials: Trials, proofs: list[bool]) -> Trials:
+    """Return lower trials for the matrices without a proof, down to their limits."""
+    lower = [
+        max(shift / LOWERED, limit)
+        for shift, limit in zip(trials.shifts, trials.limits, strict=True)
+    ]
+    open_ = [
+        was and not proof and after < before
+        for was, proof, before, after in zip(trials.open, proofs, trials.shifts, lower, strict=True)
+    ]
+    return Trials(lower, trials.limits, open_)
 
 
 def _noise(begin: Start, backend: Backend) -> float:
@@ -250,9 +301,9 @@ def _positive(
     xp = backend.xp
     shifts = [trial**2 + noise * mean**2 for trial, mean in zip(trials, means, strict=True)]
     entries = working(xp, diagonal(gram, xp=xp))
-    shift = xp.asarray(shifts, dtype=entries.dtype, device=backend.device(gram))
+    shift = xp.asarray(shifts, dtype=entries.dtype, device=backend.placement)
     shift = xp.reshape(shift, (*gram.shape[:-2], 1, 1))
-    definite = primitives.kernel("positive_definite", backend)(gram, shift, backend=backend)
+    definite = backend.primitives.is_positive_definite(gram, shift)
     return [bool(y) for y in stacks.floats(definite, backend=backend)]
 
 
@@ -280,27 +331,12 @@ class Way(NamedTuple):
     lift: bool
 
 
-def _follow(state: State, kind: Kind, goal: float, backend: Backend) -> Followed:
-    parts = []
-    found = stacks.groups(_ways(state, kind, backend))
-    for way, members in found.items():
-        part = state if len(found) == 1 else State(*stacks.take(state, members, backend=backend))
-        if way.lift:
-            parts.append(_follow(_lift(part, kind, way.lower, goal, backend), kind, goal, backend))
-        else:
-            parts.append(_end(part, kind, goal, way, backend))
-    if len(parts) == 1:
-        return parts[0]
-    return Followed(*stacks.merge(parts, list(found.values()), backend=backend))
-
-
 def _ways(state: State, kind: Kind, backend: Backend) -> list[Way]:
     """Choose by what can be proven, and by where the least value that counts is by now.
 
     What is smaller than max(m, n) eps is rounding, and is not to be lifted to 1.
     """
-    facts = newton_schulz.facts(state.start._replace(square=None), backend=backend)
-    means = stacks.floats(facts.mean, backend=backend)
+    means = stacks.floats(newton_schulz.mean(state.start, backend=backend), backend=backend)
     slopes = stacks.floats(state.slope, backend=backend)
     counts = [min(COUNTS * max(kind.shape) * kind.unit * slope, LARGEST) for slope in slopes]
     seen = max(math.sqrt(kind.unit), 2.0 * math.sqrt(_noise(state.start, backend)))
@@ -327,17 +363,21 @@ def _lift(state: State, kind: Kind, lower: float, goal: float, backend: Backend)
     """Lift what the Gram matrix does not show."""
     xp = backend.xp
     run = plan.on_interval(kind, LIFTED, lower, first=_first(state), goal=goal)
-    factor = halley.run(state.start, run.halleys, run.segments, backend=backend)
+    begin = state.start
+    if run.halleys:
+        begin = halley.lift(begin, run.halleys, last=not run.segments, backend=backend)
+    owned = bool(run.halleys)
+    factor = newton_schulz.run(begin, run.segments, owned=owned, backend=backend)
     upper = 1.0 + run.bound + plan.margin(kind.shape, kind.unit)
-    # The run has spent the squares that it started from.
-    gram = newton_schulz.gram_matrix(factor, room=state.gram, backend=backend)
-    combine = primitives.kernel("combine", backend)
+    # The run has overwritten the squares that it started from.
+    primitives = backend.primitives
+    gram = primitives.gram(factor, out=state.gram)
     return State(
         factor,
         xp.full_like(state.scale, upper),
-        combine((1.0 / upper**2,), (gram,), 0.0, spend=True, backend=backend),
+        primitives.linear_combination((1.0 / upper**2,), (gram,), 0.0, overwrite=True),
         None,
-        state.room if state.square is None else state.square,
+        state.workspace if state.square is None else state.square,
         state.slope * (run.slope / upper),
         state.mean,
         state.turn + run.turn,

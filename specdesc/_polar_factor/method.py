@@ -5,9 +5,22 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast, get_args
 
 from specdesc._lib.tracing import opaque
+
+Method = Literal["auto", "polynomial", "rational", "svd", "newton-schulz", "polar-express"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+class Request(NamedTuple):
+    """What is asked of an orthogonal factor: the options of `orthogonalize`."""
+
+    tol: float | None = None
+    floor: float | None = None
+    method: Method = "auto"
+    full_output: bool = False
+
 
 #: Without a measurement an SVD is taken up to this short side.
 SMALL = 32
@@ -36,7 +49,7 @@ def fastest_method(
     floor: float | None,
     allowed: Sequence[str],
     /,
-) -> str:
+) -> Method:
     """Return the method that was the fastest for matrices like these.
 
     Parameters
@@ -62,11 +75,11 @@ def fastest_method(
         One of `allowed`.
     """
     *batch, m, n = shape
-    wish = _Wish((m, n), math.prod(batch), precision, tol, working, floor is not None)
-    return _choose(measured, wish, tuple(allowed))
+    case = _Case((m, n), math.prod(batch), precision, tol, working, floor is not None)
+    return cast("Method", _choose(measured, case, tuple(allowed)))
 
 
-class _Wish(NamedTuple):
+class _Case(NamedTuple):
     """What a choice depends on; no array and no library is in it."""
 
     shape: tuple[int, int]
@@ -79,41 +92,41 @@ class _Wish(NamedTuple):
 
 # Below the mark: a tracer that finds a cached function looks inside.
 @lru_cache(maxsize=4096)
-def _choose(measured: str | None, wish: _Wish, allowed: tuple[str, ...]) -> str:
-    decision = None if measured is None else _decision(measured, wish)
-    winner = _default(wish) if decision is None else _at(decision, min(wish.shape))
+def _choose(measured: str | None, case: _Case, allowed: tuple[str, ...]) -> str:
+    decision = None if measured is None else _decision(measured, case)
+    winner = _default(case) if decision is None else _at(decision, min(case.shape))
     if winner in allowed:
         return winner
-    default = _default(wish)
+    default = _default(case)
     return default if default in allowed else "polynomial"
 
 
-def _default(wish: _Wish) -> str:
+def _default(case: _Case) -> str:
     # Half precision never asks for more than a polynomial in float32 can give.
-    precise = wish.tol is None and wish.precision != "half"
-    return "svd" if precise or min(wish.shape) <= SMALL else "polynomial"
+    precise = case.tol is None and case.precision != "half"
+    return "svd" if precise or min(case.shape) <= SMALL else "polynomial"
 
 
-def _decision(backend: str, wish: _Wish) -> Decision | None:
-    """Return the row of the table that is nearest to the wish."""
+def _decision(backend: str, case: _Case) -> Decision | None:
+    """Return the row of the table that is nearest to the case."""
     table = _table()
-    floor = "floor" if wish.floored else "no floor"
-    batch = "stack" if wish.batch >= MANY else "single"
-    tall = max(wish.shape) >= TALL * min(wish.shape)
-    for precision in (wish.precision, _NEXT.get(wish.precision, "")):
+    floor = "floor" if case.floored else "no floor"
+    batch = "stack" if case.batch >= MANY else "single"
+    tall = max(case.shape) >= TALL * min(case.shape)
+    for precision in (case.precision, _NEXT.get(case.precision, "")):
         for aspect in ("tall", "square") if tall else ("square",):
             row = table.rows.get((backend, precision, f"{floor}, {aspect}, {batch}"))
             if row is not None:
-                return row[_nearest(wish, row, table.tolerances)]
+                return row[_nearest(case, row, table.tolerances)]
     return None
 
 
-def _nearest(wish: _Wish, names: Iterable[str], tolerances: Mapping[str, float]) -> str:
+def _nearest(case: _Case, names: Iterable[str], tolerances: Mapping[str, float]) -> str:
     """Return the name of the nearest tolerance that was measured, by ratio."""
-    if wish.tol is None:
+    if case.tol is None:
         return "working"
-    values = {**tolerances, "working": wish.working}
-    wanted = math.log(wish.tol)
+    values = {**tolerances, "working": case.working}
+    wanted = math.log(case.tol)
     return min(names, key=lambda name: abs(math.log(values[name]) - wanted))
 
 
@@ -142,3 +155,9 @@ def _table() -> _Table:
         for kind, row in kinds.items()
     }
     return _Table(found["tolerances"], rows)
+
+
+@opaque
+def available(unsupported: tuple[str, ...], /) -> tuple[str, ...]:
+    """Return the methods that a backend has, by what its table says it has not."""
+    return tuple(name for name in METHODS if f"orthogonalize[{name}]" not in unsupported)

@@ -52,7 +52,7 @@ COARSEST = 32.0
 TURNS = 0.25
 
 
-class Known(NamedTuple):
+class Bounds(NamedTuple):
     """What is known of a spectrum before its run: see `newton_schulz.Facts`."""
 
     mean: float
@@ -144,18 +144,18 @@ def fixed(
 
     Without a floor only the measured residual proves anything: the sum of m errors, squared.
     """
-    known = Known(1.0, reach(shape[0]), 0.0)
+    bounds = Bounds(1.0, reach(shape[0]), 0.0)
     goal = goal if floor else goal / math.sqrt(shape[0])
-    return fitted(Kind(shape, unit, rational), goal, floor or DEFAULT_FLOOR, known)
+    return fitted(Kind(shape, unit, rational), goal, floor or DEFAULT_FLOOR, bounds)
 
 
-def fitted(kind: Kind, goal: float, floor: float, known: Known, /) -> Run:
+def fitted(kind: Kind, goal: float, floor: float, bounds: Bounds, /) -> Run:
     """Return the run that takes s_i >= floor s_1 to 1 +- goal, rounding included where it fits."""
     unit = kind.unit
-    lower = max(floor * known.reach / (1.0 + slack(kind.shape, unit)) ** 2, known.least)
+    lower = max(floor * bounds.reach / (1.0 + slack(kind.shape, unit)) ** 2, bounds.least)
     base, turn = kind.rounding
     # Coarse products turn directions by what no more steps would cure.
-    spent = 2.0 * unit if unit > SINGLE else base + turn * known.mean / lower
+    spent = 2.0 * unit if unit > SINGLE else base + turn * bounds.mean / lower
     return on_interval(kind, max(goal - spent, goal / 2), lower)
 
 

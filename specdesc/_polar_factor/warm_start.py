@@ -15,10 +15,10 @@ from specdesc._lib.arrays import adjoint, per_batch
 from specdesc._lib.dtypes import eps, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import frobenius
-from specdesc._polar_factor import halley, newton_schulz, plan
+from specdesc._polar_factor import newton_schulz, plan
 from specdesc._polar_factor.newton_schulz import Start
 from specdesc._polar_factor.plan import Kind
-from specdesc.backends import Backend, primitives
+from specdesc.backends import Backend
 from specdesc.backends.creation import identity
 
 #: The largest distance of W X Xᴴ W from the identity for which a start is looked at.
@@ -40,7 +40,7 @@ def attempt(x: Array, start: Array, kind: Kind, goal: float, /, *, backend: Back
     usable = xp.all(xp.all(xp.abs(start) <= 1.0 / kind.unit, axis=-1, keepdims=True), axis=-2)
     start = xp.where(usable[..., None], start, xp.zeros_like(start))
     y = xp.matmul(start, x)
-    gram = newton_schulz.gram_matrix(y, backend=backend)
+    gram = backend.primitives.gram(y)
     one = identity(gram.shape[-1], gram, backend=backend)
     residual = frobenius(gram - one, xp=xp)
     close = residual < CLOSE
@@ -50,14 +50,14 @@ def attempt(x: Array, start: Array, kind: Kind, goal: float, /, *, backend: Back
     upper = math.sqrt(1.0 + CLOSE)
     run = plan.on_interval(kind, goal / 4.0, math.sqrt(1.0 - CLOSE) / upper, first=3)
     begin = Start(y, xp.full_like(residual, upper), gram / upper**2, None)
-    factor = halley.run(begin, run.halleys, run.segments, backend=backend)
+    factor = newton_schulz.run(begin, run.segments, backend=backend)
     root = xp.matmul(x, adjoint(factor, xp=xp))
     turn, gain = _turned(root, start, residual, backend)
     base, per_gain = kind.rounding
     mean = frobenius(x, xp=xp) / x.shape[-2] ** 0.5
     error = run.bound + run.turn + turn + base + per_gain * mean * gain
     error = per_batch(xp.where(close, error, xp.full_like(error, float("inf"))))
-    count = xp.zeros(tuple(error.shape), dtype=xp.int32, device=backend.device(x))
+    count = xp.zeros(tuple(error.shape), dtype=xp.int32, device=backend.placement)
     # W X, its Gram matrix, that of W for its norm, and X Qᴴ.
     return Warm(factor, error, count + (run.products + 2))
 
@@ -96,8 +96,7 @@ def _definite(hermitian: Array, backend: Backend) -> Array:
     noise = 4.0 * rows**0.5 * eps(xp, hermitian.dtype) * frobenius(hermitian, xp=xp)
     one = identity(rows, hermitian, backend=backend)
     shifted = hermitian - xp.astype(noise, hermitian.dtype) * one
-    found = primitives.kernel("positive_definite", backend)(shifted, backend=backend)
-    return found[..., None, None]
+    return backend.primitives.is_positive_definite(shifted)[..., None, None]
 
 
 def _or_one(x: Array, xp: Namespace) -> Array:

@@ -131,7 +131,7 @@ def pick(
     """Return the chosen ones of `count` entries of arrays, along the axis of the stack."""
     if len(chosen) == count:
         return list(arrays)
-    index = backend.xp.asarray(list(chosen), device=backend.device(arrays[0]))
+    index = backend.xp.asarray(list(chosen), device=backend.placement)
     return [backend.xp.take(x, index, axis=0) for x in arrays]
 
 
@@ -152,6 +152,6 @@ def merge(parts: list[Part], backend: Backend) -> Served:
     xp = backend.xp
     order = [i for part in parts for i in part.members]
     places = sorted(range(len(order)), key=order.__getitem__)
-    index = xp.asarray(places, device=backend.device(parts[0].served.u))
+    index = xp.asarray(places, device=backend.placement)
     pieces = zip(*(part.served for part in parts), strict=True)
     return Served(*(xp.take(xp.concat(list(each), axis=0), index, axis=0) for each in pieces))

@@ -1,6 +1,5 @@
 """The backend of every library that has no leaf: the standard and nothing else."""
 
-from dataclasses import dataclass
 from functools import cache
 
 import array_api_compat
@@ -17,13 +16,19 @@ _CAPABILITIES = Capabilities(
 )
 
 
-@dataclass(frozen=True)
 class Agnostic(Backend):
     """A namespace that follows the standard, such as array-api-strict."""
 
-    name: str
-    xp: Namespace
-    capabilities: Capabilities = _CAPABILITIES
+    capabilities = _CAPABILITIES
+
+    def __init__(self, xp: Namespace, branches: bool = False, placement: Device = None) -> None:
+        self.name = xp.__name__
+        self.xp = xp
+        super().__init__(branches, placement)
+
+    def bound(self, branches: bool, placement: Device, /) -> "Agnostic":
+        """Return this backend for arrays in one place."""
+        return Agnostic(self.xp, branches, placement)
 
     def owns(self, kind: type, /) -> bool:
         """Claim nothing: this backend is the last resort, never an owner."""
@@ -58,4 +63,4 @@ class Agnostic(Backend):
 @cache
 def agnostic(xp: Namespace, /) -> Agnostic:
     """Return the backend of one namespace."""
-    return Agnostic(name=xp.__name__, xp=xp)
+    return Agnostic(xp)

@@ -6,8 +6,6 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import cast
 
-from specdesc._lib.tracing import opaque
-from specdesc._lib.typing import Array
 from specdesc.backends.protocol import Backend, Opened
 
 GROUP = "specdesc.backends"
@@ -74,41 +72,22 @@ def load(name: str, /) -> Backend:
         raise BackendUnavailable(msg) from error
 
 
-_OWNERS: dict[type, Backend | None] = {}
+def loaded(name: str, /) -> Backend | None:
+    """Return a leaf whose library somebody has imported, None if there is none that works.
 
-
-@opaque
-def _remember_owner(kind: type, /) -> bool:
-    """Find the leaf that owns arrays of one type, once."""
-    if kind not in _OWNERS:
-        _OWNERS[kind] = next(filter(None, (_claim(name, kind) for name in registered())), None)
-    return True
-
-
-def _claim(name: str, kind: type, /) -> Backend | None:
+    The agnostic way needs no leaf; `load` tells why there is none.
+    """
     # Whoever holds an array of a library has imported it: other libraries are not even asked.
     if name not in sys.modules:
         return None
-    leaf = _loaded(name)
-    return leaf if leaf is not None and leaf.owns(kind) else None
-
-
-def _loaded(name: str, /) -> Backend | None:
     try:
         return load(name)
     except BackendUnavailable:
-        return None  # the agnostic path needs no leaf; `load(name)` tells why there is none
-
-
-def owner(x: Array, /) -> Backend | None:
-    """Return the loaded backend that owns `x`, None if no leaf does. Private to specdesc."""
-    # A tracer calls the first line and then sees a dictionary that holds the answer already.
-    _remember_owner(type(x))
-    return _OWNERS[type(x)]
+        return None
 
 
 def opened(node: object, /) -> Opened | None:
     """Ask the libraries in use what is inside a container. Private to specdesc."""
-    leaves = (_loaded(name) for name in registered() if name in sys.modules)
+    leaves = (loaded(name) for name in registered())
     inside = (leaf.open_node(node) for leaf in leaves if leaf is not None)
     return next((each for each in inside if each is not None), None)

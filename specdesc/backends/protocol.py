@@ -1,12 +1,13 @@
-"""The backend protocol: what only one array library can do."""
+"""What a leaf says of its array library, and where the arrays of a call are."""
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from specdesc._lib.typing import Array, Device, Namespace
 from specdesc.backends.capabilities import Capabilities
+from specdesc.backends.primitives import Primitives
 
 
 class Derivative(NamedTuple):
@@ -35,29 +36,69 @@ class Derivative(NamedTuple):
 Opened = tuple[list[tuple[str, Any]], Callable[[list[Any]], Any]]
 
 
-class Backend(Protocol):
-    """What a leaf exports under the name ``BACKEND``.
+class Backend(ABC):
+    """What only one array library can do. A leaf derives from it, and exports one as ``BACKEND``.
 
-    The members with a body are defaults that a leaf inherits by naming this class as its base.
+    Behind the door of a public function it is bound to the arrays of the call: `branches`,
+    `placement` and `primitives` are those of their library, device and tracer, and nothing asks
+    again.
+
+    Parameters
+    ----------
+    branches : bool
+        Whether code may read values without waiting for a device or a tracer.
+    placement : device or None
+        Where new arrays are made, None for the library's own choice.
     """
 
     name: str
     xp: Namespace
     capabilities: Capabilities
-    #: Kernels that replace agnostic ones of the same name and contract.
-    kernels: Mapping[str, Callable[..., Array]] = MappingProxyType({})
+    #: The products, sums and solutions of this library.
+    primitives_type: ClassVar[type[Primitives]] = Primitives
     #: Up to so many numbers a tall block is orthonormalized by reflections where code may look.
     #:
     #: Larger ones are by Cholesky factors. Measured.
-    reflections: float = 4096.0
+    reflections: ClassVar[float] = 4096.0
+    #: Called with an array, makes the context that work on it runs in, such as its device.
+    guard: ClassVar[Callable[..., AbstractContextManager[object]]] = nullcontext
 
+    def __init__(self, branches: bool = False, placement: Device = None) -> None:
+        self.branches = branches
+        self.placement = placement
+        self.primitives = self.primitives_type(self.xp, placement)
+
+    def bound(self, branches: bool, placement: Device, /) -> "Backend":
+        """Return this backend for arrays in one place."""
+        return type(self)(branches, placement)
+
+    @abstractmethod
     def owns(self, kind: type, /) -> bool:
         """Say whether objects of this type are arrays of this library, traced ones included."""
-        ...
 
+    @abstractmethod
     def may_branch(self, x: Array, /) -> bool:
         """Say whether code may read values of `x` without waiting for a device or a tracer."""
-        ...
+
+    @abstractmethod
+    def device(self, x: Array, /) -> Device:
+        """Return the device of `x`, None where there is no choice or nobody knows."""
+
+    def place(self, x: Array, /) -> Device:
+        """Return what `placement` becomes next to `x`: hashable, or None."""
+        return self.device(x)
+
+    @abstractmethod
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices of this machine that the library can use, by name."""
+
+    @abstractmethod
+    def from_host(self, values: Array, /, *, dtype: str, device: str | None = None) -> Array:
+        """Make an array of this library from a NumPy array."""
+
+    @abstractmethod
+    def to_host(self, x: Array, /) -> Array:
+        """Copy `x` into a NumPy array: for files and reports, never inside a computation."""
 
     def multiplies(self, x: Array, /) -> bool:
         """Say whether products of matrices like `x`, in half precision, are fast and exact.
@@ -66,29 +107,12 @@ class Backend(Protocol):
         """
         return False
 
-    def device(self, x: Array, /) -> Device:
-        """Return the device that new arrays next to `x` are made on, None for no choice."""
-        ...
-
-    def devices(self) -> tuple[str, ...]:
-        """Return the devices of this machine that the library can use, by name."""
-        ...
-
-    def from_host(self, values: Array, /, *, dtype: str, device: str | None = None) -> Array:
-        """Make an array of this library from a NumPy array."""
-        ...
-
-    def to_host(self, x: Array, /) -> Array:
-        """Copy `x` into a NumPy array: for files and reports, never inside a computation."""
-        ...
-
     def check(self, x: Array, /) -> None:
         """Raise `TypeError` for arrays of the library that the mathematics cannot take."""
         return
 
-    def guard(self, x: Array, /) -> AbstractContextManager[object]:
-        """Return the context that work on `x` runs in, such as its device."""
-        return nullcontext()
+    #: Whether `differentiable` does anything.
+    differentiates: ClassVar[bool] = False
 
     def differentiable(
         self, function: Callable[..., tuple[Array, ...]], derivative: Derivative, /

@@ -21,7 +21,6 @@ from specdesc._linalg.basic import replace_broken, restore
 from specdesc._orthogonalize import orthogonalize
 from specdesc.backends import Backend
 from specdesc.backends.creation import identity
-from specdesc.backends.primitives import combine, gram
 from specdesc.preconditioners.kernels import Kappa, Kernel
 
 #: Degrees of the polynomial for kappa 4, one less than a multiple of 4: the error falls like
@@ -72,17 +71,19 @@ def _isometry(x: Array, eps: float, backend: Backend) -> tuple[Array, Array]:
 def _fourth_root(u: Array, v: Array, backend: Backend) -> Array:
     """Return ((I + Y) / 2)^(-1/4) U for Y = (I - 2 V Vᴴ)²."""
     xp = backend.xp
-    turned = combine((-2.0,), (gram(v, backend=backend),), 1.0, backend=backend)
-    z = combine((2.0,), (gram(turned, backend=backend),), -1.0, backend=backend)  # in [-1, 1]
+    primitives = backend.primitives
+    combination = primitives.linear_combination
+    turned = combination((-2.0,), (primitives.gram(v),), 1.0)
+    z = combination((2.0,), (primitives.gram(turned),), -1.0)  # in [-1, 1]
     double = unit_of(xp, u.dtype) < 1e-10
     terms = coefficients(DEGREES["double" if double else "single"])
-    second = gram(z, backend=backend)
+    second = primitives.gram(z)
     powers = (z, second, xp.matmul(z, second))
-    fourth = gram(second, backend=backend)
+    fourth = primitives.gram(second)
     # Horner's rule in the fourth power, for polynomials of degree 3.
-    total = combine(terms[-3:], powers, terms[-4], backend=backend)
+    total = combination(terms[-3:], powers, terms[-4])
     for i in range(len(terms) - 8, -1, -4):
-        block = combine(terms[i + 1 : i + 4], powers, terms[i], backend=backend)
+        block = combination(terms[i + 1 : i + 4], powers, terms[i])
         total = block + xp.matmul(fourth, total)
     return xp.matmul(total, u)
 

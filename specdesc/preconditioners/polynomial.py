@@ -138,7 +138,7 @@ class Polynomial(Preconditioner):
         safe, finite = replace_broken(working(xp, x), backend=backend)
         wide = x.shape[-2] <= x.shape[-1]
         begin = safe if wide else adjoint(safe, xp=xp)
-        gram = newton_schulz.gram_matrix(begin, backend=backend)
+        gram = backend.primitives.gram(begin)
         unit = zeros((*x.shape[:-2], 1, 1), begin, backend=backend, real=True) + 1
         segments = [(step,) for step in self.steps]
         y = newton_schulz.run(Start(begin, unit, gram, None), segments, backend=backend)

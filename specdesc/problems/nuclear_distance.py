@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from specdesc._lib.arrays import diagonal, per_batch
+from specdesc._lib.arrays import per_batch
 from specdesc._lib.checks import check_same_shape
 from specdesc._lib.typing import Array
-from specdesc._linalg.basic import frobenius
+from specdesc._linalg.basic import diagonal, frobenius
 from specdesc._orthogonalize import orthogonalize
 from specdesc.backends.creation import identity
 from specdesc.backends.entry import enter

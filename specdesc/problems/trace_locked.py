@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from specdesc._lib.arrays import diagonal
 from specdesc._lib.typing import Array
+from specdesc._linalg.basic import diagonal
 from specdesc._orthogonalize import orthogonalize
 from specdesc.backends import Backend
 from specdesc.backends.creation import identity

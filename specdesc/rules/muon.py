@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, get_args
 from specdesc._lib.dtypes import is_complex, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import replace_broken
-from specdesc._orthogonalize import METHODS, Method, orthogonalize
+from specdesc._orthogonalize import orthogonalize
+from specdesc._polar_factor.method import METHODS, Method
 from specdesc.backends import Backend
 from specdesc.rules import momentum, rule
 from specdesc.rules.rule import State

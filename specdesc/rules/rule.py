@@ -7,7 +7,7 @@ from specdesc._lib.dtypes import real_dtype, working
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc._linalg.operator import LinearOperator
-from specdesc.backends import Backend, primitives
+from specdesc.backends import Backend
 from specdesc.backends.entry import check_per_matrix, enter
 from specdesc.prox import Function, WarmStarted
 from specdesc.schedules import Schedule
@@ -147,8 +147,7 @@ def move_thin(
     shrink = (
         xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype) if weight_decay else 1.0
     )
-    add = primitives.kernel("multiply_add", backend)
-    moved = add(shrink, x, thin, xp.astype(right, x.dtype, copy=False), backend=backend)
+    moved = backend.primitives.addmm(shrink, x, thin, xp.astype(right, x.dtype, copy=False))
     return restore(moved, finite, backend=backend)
 
 

@@ -5,7 +5,8 @@ from copy import copy
 from typing import Any
 
 from specdesc._lib.typing import Array
-from specdesc.backends.loader import opened, owner
+from specdesc.backends.entry import owner
+from specdesc.backends.loader import opened
 from specdesc.backends.protocol import Opened
 
 
