@@ -30,8 +30,8 @@ from scipy.sparse.linalg import svds
 from sklearn.utils.extmath import randomized_svd
 
 import specdesc as sd
-from specdesc import _truncate
 from specdesc._linalg import krylov
+from specdesc._truncated_svd import leading
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "truncated.json"
@@ -170,7 +170,7 @@ def own_products(x, run):
 
     with (
         mock.patch.object(krylov, "products_of", noted),
-        mock.patch.object(_truncate, "_dense", noted_dense),
+        mock.patch.object(leading, "_dense", noted_dense),
         contextlib.suppress(StopIteration),
     ):
         run()

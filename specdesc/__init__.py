@@ -22,11 +22,11 @@ from specdesc._polar import Polar, polar, spectral_map
 from specdesc._proximal import proximal_step
 from specdesc._truncate import (
     TruncatedStep,
-    TruncatedSVD,
     initial_start,
     truncated_spectral_step,
     truncated_svd,
 )
+from specdesc._truncated_svd.leading import TruncatedSVD
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 
 __all__ = [

@@ -1,55 +1,22 @@
 """The leading singular triplets, and the truncated spectral step that is made of them."""
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple, overload
 
-from specdesc._lib.arrays import adjoint, per_batch
 from specdesc._lib.checks import check_fraction, check_rank
-from specdesc._lib.dtypes import eps, is_half, working
+from specdesc._lib.dtypes import is_half, working
 from specdesc._lib.typing import Array
-from specdesc._linalg import krylov, subspace
-from specdesc._linalg.basic import balance, energy, replace_broken, restore, thin_svd, widest
-from specdesc._linalg.krylov import Products
+from specdesc._linalg import subspace
 from specdesc._linalg.operator import LinearOperator
-from specdesc._truncated_svd.acceptance import Served, Source, Task
-from specdesc._truncated_svd.block_krylov import climb
+from specdesc._truncated_svd.leading import (
+    Request,
+    TruncatedSVD,
+    initial_block,
+    kept_pairs,
+    leading_triplets,
+)
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
 from specdesc.backends.entry import enter
-
-#: The dense SVD is used where a block would be wider than this share of the short side: there
-#: one pass costs as much as eigenvalues of the Gram matrix (2 CPU cores).
-DENSE_SHARE = 0.25
-
-#: Passes of subspace iteration where code may not look at values.
-WARM_PASSES = 1
-COLD_PASSES = 2
-
-
-class TruncatedSVD(NamedTuple):
-    """The full output of `truncated_svd`.
-
-    Attributes
-    ----------
-    U, S, Vh : array
-        Shapes (..., m, k), (..., k), (..., k, n).
-    value : array
-        S_1 + ... + S_k, of the batch shape like the next two.
-    gap : array
-        A bound on how much `value` misses of the Ky Fan norm; absolute, in the units of x.
-    estimate : array
-        An estimate of the same.
-    start : array
-        The block for the next call, shape (..., n, min(k + 10, m, n)).
-    """
-
-    U: Array
-    S: Array
-    Vh: Array
-    value: Array
-    gap: Array
-    estimate: Array
-    start: Array
 
 
 class TruncatedStep(NamedTuple):
@@ -178,7 +145,10 @@ def truncated_svd(
     >>> s
     array([3., 2.])
     """
-    full = _truncated_svd("truncated_svd", x, rank, tol, start, seed, step, full_output)
+    backend = _enter("truncated_svd", x, rank, tol, start)
+    request = Request(rank, tol, start, seed, step, carry=full_output)
+    with backend.guard(x.like if isinstance(x, LinearOperator) else x):
+        full = leading_triplets(x, request, backend=backend)
     return full if full_output else (full.U, full.S, full.Vh)
 
 
@@ -256,27 +226,16 @@ def truncated_spectral_step(
            [0., 1., 0.],
            [0., 0., 0.]])
     """
-    full = _truncated_svd("truncated_spectral_step", x, rank, tol, start, seed, step, full_output)
-    backend = _enter("truncated_spectral_step", x)
-    xp = backend.xp
-    kept = kept_pairs(full, backend=backend)
-    product = xp.matmul(full.U * xp.astype(kept, full.U.dtype)[..., None, :], full.Vh)
-    if not full_output:
-        return product
-    counts = xp.sum(xp.astype(kept, xp.int32), axis=-1, dtype=xp.int32)
+    backend = _enter("truncated_spectral_step", x, rank, tol, start)
+    xp, request = backend.xp, Request(rank, tol, start, seed, step, carry=full_output)
+    with backend.guard(x.like if isinstance(x, LinearOperator) else x):
+        full = leading_triplets(x, request, backend=backend)
+        kept = kept_pairs(full, backend=backend)
+        product = xp.matmul(full.U * xp.astype(kept, full.U.dtype)[..., None, :], full.Vh)
+        if not full_output:
+            return product
+        counts = xp.sum(xp.astype(kept, xp.int32), axis=-1, dtype=xp.int32)
     return TruncatedStep(product, full.value, full.gap, full.estimate, full.start, counts)
-
-
-def kept_pairs(found: TruncatedSVD, /, *, backend: Backend) -> Array:
-    """Say which of the leading pairs carry a singular value above rounding level.
-
-    NaN counts as kept, so that a non-finite matrix gives a step of NaN.
-    """
-    xp, s = backend.xp, found.S
-    if 0 in s.shape:  # a slice beyond the end is not in the standard
-        return xp.zeros(s.shape, dtype=xp.bool, device=backend.placement)
-    size = max(found.U.shape[-2], found.Vh.shape[-1])
-    return ~(s <= size * eps(xp, found.U.dtype) * s[..., :1])
 
 
 def initial_start(x: Array | LinearOperator, rank: int | None = None, /, *, seed: int = 0) -> Array:
@@ -311,7 +270,7 @@ def initial_start(x: Array | LinearOperator, rank: int | None = None, /, *, seed
     >>> initial_start(np.ones((30, 40)), 3).shape
     (40, 13)
     """
-    backend = _enter("initial_start", x)
+    backend = enter_operator("initial_start", x)
     like = x.like if isinstance(x, LinearOperator) else working(backend.xp, x)
     if rank is None:
         side = min(x.shape[-2:])
@@ -319,58 +278,31 @@ def initial_start(x: Array | LinearOperator, rank: int | None = None, /, *, seed
             return zeros((*x.shape[:-2], side, side), like, backend=backend)
     check_rank(rank, x)
     with backend.guard(like):
-        return _initial_start(like, tuple(x.shape), rank, seed, backend)
+        return initial_block(like, tuple(x.shape), rank, seed, backend=backend)
 
 
-def _initial_start(
-    like: Array, shape: tuple[int, ...], rank: int, seed: int, backend: Backend
-) -> Array:
-    columns = subspace.width(rank, shape)
-    block = subspace.random_block(shape, columns, seed, like, backend=backend)
-    # Adding zeros makes a new array where a broadcast would be a view.
-    return block + zeros(tuple(block.shape), like, backend=backend)
-
-
-def _truncated_svd(
+def _enter(
     function: str,
     x: Array | LinearOperator,
     rank: int,
     tol: float | None,
     start: Array | None,
-    seed: int,
-    step: int | Array,
-    carry: bool,
-) -> TruncatedSVD:
-    """Return the full output; without `carry` its `start` is whatever was at hand."""
-    backend = _enter(function, x)
+) -> Backend:
+    """Check the arguments of a public function and return their backend."""
+    backend = enter_operator(function, x)
     check_rank(rank, x)
     check_fraction(tol, "tol")
-    shape = tuple(x.shape)
-    task = Task(rank, subspace.width(rank, shape) if carry else rank, tol or 0.0, seed, step)
-    if isinstance(x, LinearOperator):
-        if tol is None:
-            msg = "tol must be given for a LinearOperator: None is a dense SVD"
-            raise ValueError(msg)
-        if start is not None:
-            _check_start(x.like, shape, start, rank)
-        with backend.guard(x.like):
-            return _of_operator(x, task, start, carry, backend)
-    with backend.guard(x):
-        if 0 in shape:
-            return _empty(x, rank, backend)
-        balanced = balance(working(backend.xp, x), backend=backend)
-        matrix = _flat(balanced.matrix, backend)
-        block = None
-        if start is not None:
-            _check_start(balanced.matrix, shape, start, rank)
-            block = _flat(start, backend)
-        served = _serve(matrix, task, block, backend)
-        served = Served(*(_unflat(y, shape[:-2], backend) for y in served))
-        kept = start if carry else None
-        return _finish(served, x, balanced.scale, balanced.finite, kept, backend)
+    if isinstance(x, LinearOperator) and tol is None:
+        msg = "tol must be given for a LinearOperator: None is a dense SVD"
+        raise ValueError(msg)
+    if start is not None and 0 not in x.shape:
+        like = x.like if isinstance(x, LinearOperator) else working(backend.xp, x)
+        _check_start(like, tuple(x.shape), start, rank)
+    return backend
 
 
-def _enter(function: str, x: Array | LinearOperator) -> Backend:
+def enter_operator(function: str, x: Array | LinearOperator, /) -> Backend:
+    """Check an array or an operator. Private to specdesc."""
     if not isinstance(x, LinearOperator):
         return enter(function, x)
     backend = enter(function, x.like, names=("like",), ndim=0)
@@ -389,157 +321,3 @@ def _check_start(like: Array, shape: tuple[int, ...], start: Array, rank: int) -
             f"got {tuple(start.shape)}"
         )
         raise ValueError(msg)
-
-
-def _flat(x: Array, backend: Backend) -> Array:
-    """Return a stack with one axis of matrices, or one matrix."""
-    return x if x.ndim <= 3 else backend.xp.reshape(x, (-1, *x.shape[-2:]))
-
-
-def _unflat(y: Array, batch: tuple[int, ...], backend: Backend) -> Array:
-    return y if len(batch) <= 1 else backend.xp.reshape(y, (*batch, *y.shape[1:]))
-
-
-def _serve(x: Array, task: Task, start: Array | None, backend: Backend) -> Served:
-    """Choose: dense, adaptive, or a fixed plan."""
-    if task.tol == 0 or subspace.width(task.rank, x.shape) > DENSE_SHARE * min(x.shape[-2:]):
-        return _dense(x, task, backend)
-    if backend.branches:
-        return climb(_source(x, task, backend), task, start, backend=backend)
-    products = krylov.products_of(x, backend=backend)
-    return _fixed(products, x, x.shape, energy(x, backend=backend), task, start, backend)
-
-
-def _source(x: Array, task: Task, backend: Backend) -> Source:
-    def only(members: Sequence[int]) -> Array:
-        if x.ndim == 2 or len(members) == x.shape[0]:
-            return x
-        index = backend.xp.asarray(list(members), device=backend.placement)
-        return backend.xp.take(x, index, axis=0)
-
-    return Source(
-        shape=tuple(x.shape),
-        like=x,
-        products=krylov.products_of(x, backend=backend),
-        energy=energy(x, backend=backend),
-        take=lambda members: _source(only(members), task, backend),
-        dense=lambda members: _dense(only(members), task, backend),
-    )
-
-
-def _fixed(
-    products: Products,
-    like: Array,
-    shape: tuple[int, ...],
-    energy: Array | None,
-    task: Task,
-    start: Array | None,
-    backend: Backend,
-) -> Served:
-    """Run subspace iteration of a fixed number of passes, for code that may not look at values."""
-    xp, rank, seed = backend.xp, task.rank, task.seed
-    if start is None:
-        columns = subspace.width(rank, shape)
-        block = subspace.random_block(shape, columns, seed, like, backend=backend)
-        found = subspace.iterate(products, block, rank, COLD_PASSES, backend=backend)
-    else:
-        block = subspace.refresh(start, seed, task.step, backend=backend)
-        found = subspace.iterate(products, block, rank, WARM_PASSES, backend=backend)
-    u, s, v = found.triplets
-    leading = s[..., :rank]
-    value, unit = xp.sum(leading, axis=-1), eps(xp, s.dtype)
-    guess = subspace.extrapolate(*found.earlier, value, 0.0, xp=xp)
-    gap = xp.full_like(value, float("inf"))
-    if energy is not None:
-        captured = xp.sum(xp.astype(s, energy.dtype) ** 2, axis=-1)
-        gap = subspace.certificate(energy, captured, leading, unit, backend=backend)
-    estimate = guess + subspace.rounding(value, rank, unit)
-    return Served(u[..., :rank], leading, v, gap, estimate)
-
-
-def _dense(x: Array, task: Task, backend: Backend) -> Served:
-    xp, rank = backend.xp, task.rank
-    u, s, vh = thin_svd(x, xp=xp)
-    block = adjoint(vh, xp=xp)[..., : task.columns]
-    rounding = 4 * max(x.shape[-2:]) ** 0.5 * eps(xp, x.dtype) * rank * s[..., 0]
-    return Served(u[..., :rank], s[..., :rank], block, rounding, rounding)
-
-
-def _of_operator(
-    x: LinearOperator, task: Task, start: Array | None, carry: bool, backend: Backend
-) -> TruncatedSVD:
-    """Serve a matrix that is known by its products alone: no scale, no dense rung."""
-    xp, shape = backend.xp, tuple(x.shape)
-    if 0 in shape:
-        return _empty(zeros(shape, x.like, backend=backend), task.rank, backend)
-    ok = xp.asarray(True, device=backend.placement)
-    finite = [ok]
-    products = Products(
-        lambda block: _watched(x.matmul(block), (shape[0], block.shape[-1]), finite, backend),
-        lambda block: _watched(x.rmatmul(block), (shape[1], block.shape[-1]), finite, backend),
-    )
-    known = x.energy
-    if known is not None:
-        known = widest(known, backend=backend)
-    if backend.branches:
-        source = Source(shape, x.like, products, known, None, None)
-        served = climb(source, task, start, backend=backend)
-    else:
-        served = _fixed(products, x.like, shape, known, task, start, backend)
-    one = zeros((1, 1), x.like, backend=backend, real=True) + 1
-    held = finite[0]
-    for flag in finite[1:]:
-        held = held & flag
-    kept = start if carry else None
-    return _finish(served, x.like, one, xp.reshape(held, (1, 1)), kept, backend)
-
-
-def _watched(y: Array, expected: tuple[int, int], finite: list[Array], backend: Backend) -> Array:
-    """Return a product that is finite, and note where it was not."""
-    if tuple(y.shape) != expected:
-        msg = f"a product of the LinearOperator must have shape {expected}, got {tuple(y.shape)}"
-        raise ValueError(msg)
-    y, good = replace_broken(y, backend=backend)
-    finite.append(per_batch(good))
-    return y
-
-
-def _finish(
-    served: Served,
-    like: Array,
-    scale: Array,
-    finite: Array,
-    start: Array | None,
-    backend: Backend,
-) -> TruncatedSVD:
-    """Undo the scale, cast back, and put NaN where it belongs, but not into the next start."""
-    xp, rank = backend.xp, served.s.shape[-1]
-    size, ok = per_batch(scale), per_batch(finite)
-    vh = adjoint(served.block[..., :rank], xp=xp)
-    value = xp.sum(served.s, axis=-1)
-    block = served.block if start is None else xp.where(finite, served.block, start)
-    return TruncatedSVD(
-        U=restore(xp.astype(served.u, like.dtype, copy=False), finite, backend=backend),
-        S=restore(served.s * size[..., None], ok[..., None], backend=backend),
-        Vh=restore(xp.astype(vh, like.dtype, copy=False), finite, backend=backend),
-        value=restore(value * size, ok, backend=backend),
-        gap=restore(served.gap * size, ok, backend=backend),
-        estimate=restore(served.estimate * size, ok, backend=backend),
-        start=block,
-    )
-
-
-def _empty(x: Array, rank: int, backend: Backend) -> TruncatedSVD:
-    m, n, batch = x.shape[-2], x.shape[-1], tuple(x.shape[:-2])
-    k = min(rank, m, n)
-    like = working(backend.xp, x)
-    none = zeros(batch, like, backend=backend, real=True)
-    return TruncatedSVD(
-        U=zeros((*batch, m, k), x, backend=backend),
-        S=zeros((*batch, k), like, backend=backend, real=True),
-        Vh=zeros((*batch, k, n), x, backend=backend),
-        value=none,
-        gap=none,
-        estimate=none,
-        start=zeros((*batch, n, subspace.width(rank, x.shape)), like, backend=backend),
-    )

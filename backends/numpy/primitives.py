@@ -42,6 +42,12 @@ class NumPyPrimitives(Primitives):
         """Return the conjugate transpose: a view of real arrays."""
         return numpy.conj(x.mT) if x.dtype.kind == "c" else x.mT
 
+    def adjoint_product(self, a: Array, b: Array, /) -> Array:
+        """Return ``aᴴ b``, `a` read in rows."""
+        if a.dtype.kind == "c":
+            return numpy.conj(numpy.matmul(numpy.conj(b.mT), a).mT)
+        return numpy.matmul(b.mT, a).mT
+
     def gram(self, x: Array, /, *, out: Array | None = None) -> Array:
         """Return X Xᴴ."""
         return numpy.matmul(x, numpy.conj(x.mT) if x.dtype.kind == "c" else x.mT, out=out)

@@ -27,14 +27,14 @@ def frobenius(x: Array, /, *, xp: Namespace) -> Array:
 def energy(x: Array, /, *, backend: Backend) -> Array:
     """Return ||X||_F² of each matrix, (...,): row by row, then summed in the widest real dtype."""
     xp = backend.xp
-    rows = row_energies(x, xp=xp)
-    wide = _widest(xp, rows.dtype, backend.placement)
-    return xp.sum(xp.astype(rows, wide, copy=False), axis=-1)
+    return xp.sum(widest(row_energies(x, xp=xp), backend=backend), axis=-1)
 
 
 def widest(x: Array, /, *, backend: Backend) -> Array:
     """Return `x` in double precision where the library makes that on this device."""
     xp = backend.xp
+    if x.dtype in (xp.float64, xp.complex128):
+        return x
     return xp.astype(x, _widest(xp, x.dtype, backend.placement), copy=False)
 
 

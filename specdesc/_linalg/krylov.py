@@ -62,9 +62,7 @@ def products_of(x: Array, /, *, backend: Backend) -> Products:
         return xp.matrix_transpose(turned)
 
     def backward(block: Array) -> Array:
-        # (Bᴴ X)ᴴ: a large complex matrix is not conjugated, and a large real one is read in rows,
-        # which takes half the time of Xᴴ B (OpenBLAS, 2048 by 2048, 34 columns, float64).
-        return adjoint(xp.matmul(adjoint(block, xp=xp), x), xp=xp)
+        return backend.primitives.adjoint_product(x, block)
 
     return Products(forward, backward)
 
@@ -84,9 +82,11 @@ def extend(x: Products, space: Space, y: Array, /, *, backend: Backend) -> Space
     v = against(y - xp.matmul(space.v, known), space.v, backend=backend)
     w = x.forward(v)
     new = widest(w, backend=backend)
-    side = _product(widest(space.w, backend=backend), new, backend)
+    side = xp.matmul(backend.primitives.adjoint(widest(space.w, backend=backend)), new)
     upper = xp.concat([space.gram, side], axis=-1)
-    lower = xp.concat([adjoint(side, xp=xp), _product(new, new, backend)], axis=-1)
+    lower = xp.concat(
+        [adjoint(side, xp=xp), xp.matmul(backend.primitives.adjoint(new), new)], axis=-1
+    )
     return Space(
         xp.concat([space.v, v], axis=-1),
         xp.concat([space.w, w], axis=-1),
@@ -216,8 +216,4 @@ def _is_widest(x: Array, backend: Backend) -> bool:
 
 def _square(x: Array, backend: Backend) -> Array:
     wide = widest(x, backend=backend)
-    return _product(wide, wide, backend)
-
-
-def _product(x: Array, y: Array, backend: Backend) -> Array:
-    return backend.xp.matmul(adjoint(x, xp=backend.xp), y)
+    return backend.xp.matmul(backend.primitives.adjoint(wide), wide)

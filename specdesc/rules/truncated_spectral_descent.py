@@ -6,7 +6,8 @@ from typing import ClassVar
 from specdesc._lib.checks import check_fraction, check_positive_rank
 from specdesc._lib.typing import Array
 from specdesc._linalg.operator import LinearOperator
-from specdesc._truncate import initial_start, kept_pairs, truncated_svd
+from specdesc._truncate import initial_start, truncated_svd
+from specdesc._truncated_svd.leading import kept_pairs
 from specdesc.prox import Function
 from specdesc.rules import rule
 from specdesc.rules.rule import State
