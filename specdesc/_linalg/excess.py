@@ -48,38 +48,48 @@ def beyond(
     goal = 0.25 * max(x.shape[-2:]) * eps(xp, x.dtype) / math.sqrt(columns)
     block = subspace.random_block(tuple(gram.shape), columns, 0, gram, backend=backend)
     q, _ = qr(xp.matmul(gram, block), backend=backend)
-    found = Found(q[..., :0], xp.zeros_like(xp.real(q[:1, :0])))
+    settled = Settled(q[..., :0], xp.zeros_like(xp.real(q[:1, :0])))
     largest = 0.0
     for number in range(PASSES):
-        image = _rest(gram, found, q, xp)
-        values, turn = xp.linalg.eigh(_hermitian(xp.matmul(adjoint(q, xp=xp), image), xp))
-        q, image = xp.matmul(q, turn), xp.matmul(image, turn)
-        ritz = [float(values[i]) for i in range(q.shape[-1])]  # ascending
-        count, largest = sum(value > most**2 for value in ritz), max(largest, ritz[-1])
-        if count == len(ritz):
+        pairs = _rayleigh_ritz(gram, settled, q, xp)
+        largest = max(largest, pairs.squares[-1])
+        outside = sum(square > most**2 for square in pairs.squares)
+        if outside == len(pairs.squares):
             return None
-        if count == 0 and number > 0:
-            if found.q.shape[-1] == 0:
-                return Excess(q[..., :0], values[..., :0], adjoint(q[..., :0], xp=xp), 0.0)
-            break
-        # G q - q s² = s (X v - q s), and the caller asks for X v - q s relative to s_1.
-        wrong = image - q * xp.astype(values, q.dtype)
-        lengths = xp.sqrt(row_energies(xp.matrix_transpose(wrong), xp=xp))
-        allowed = [goal * math.sqrt(max(value, most**2) * largest) for value in ritz]
-        true = [float(lengths[i]) <= allowed[i] for i in range(len(ritz))]
-        left = [i for i in range(len(ritz)) if not true[i] or ritz[i] <= most**2]
-        found = found.joined([i for i in range(len(ritz)) if i not in left], q, values, xp)
-        if all(true[-count:]) and count > 0:
-            q = xp.take(q, xp.asarray(left, device=backend.placement), axis=-1)
-            break
-        index = xp.asarray(left, device=backend.placement)
-        q, image = xp.take(q, index, axis=-1), xp.take(image, index, axis=-1)
-        y = _filtered(gram, found, q, image, radius**2, ritz[left[-1]], xp)
-        q = against(y, found.q, backend=backend)
-    return _project(x, xp.concat([q, found.q], axis=-1), radius, backend)
+        if outside == 0 and number > 0:
+            if settled.q.shape[-1] == 0:
+                none = pairs.q[..., :0]
+                return Excess(none, pairs.values[..., :0], adjoint(none, xp=xp), 0.0)
+            return _project(x, xp.concat([pairs.q, settled.q], axis=-1), radius, backend)
+        converged = _converged(pairs, goal, most, largest, xp)
+        new = [i for i, done in enumerate(converged) if done and pairs.squares[i] > most**2]
+        settled = settled.joined(new, pairs, xp)
+        pairs = pairs.only([i for i in range(len(converged)) if i not in new], backend)
+        if outside > 0 and all(converged[-outside:]):
+            return _project(x, xp.concat([pairs.q, settled.q], axis=-1), radius, backend)
+        y = _filtered(gram, settled, pairs, radius**2, xp)
+        q = against(y, settled.q, backend=backend)
+    return _project(x, xp.concat([q, settled.q], axis=-1), radius, backend)
 
 
-class Found(NamedTuple):
+class Ritz(NamedTuple):
+    """Approximate eigenpairs of the Gram matrix, ascending."""
+
+    q: Array  # (m, b), orthonormal columns
+    image: Array  # what the rest of the Gram matrix makes of them
+    values: Array  # (b,)
+    squares: list[float]  # the same, on the host
+
+    def only(self, chosen: list[int], backend: Backend) -> "Ritz":
+        """Keep the chosen pairs."""
+        xp = backend.xp
+        index = xp.asarray(chosen, device=backend.placement)
+        q, image = (xp.take(y, index, axis=-1) for y in (self.q, self.image))
+        squares = [self.squares[i] for i in chosen]
+        return Ritz(q, image, xp.take(self.values, index, axis=-1), squares)
+
+
+class Settled(NamedTuple):
     """Eigenpairs of the Gram matrix that are settled: iteration goes on without them.
 
     Next to large values, those near the radius would grow too slowly to be seen.
@@ -88,35 +98,52 @@ class Found(NamedTuple):
     q: Array  # (m, c)
     squares: Array  # (1, c)
 
-    def joined(self, chosen: list[int], q: Array, values: Array, xp: Namespace) -> "Found":
-        """Add the chosen columns."""
+    def joined(self, chosen: list[int], pairs: Ritz, xp: Namespace) -> "Settled":
+        """Add the chosen pairs."""
         if not chosen:
             return self
-        columns = [self.q, *(q[:, i : i + 1] for i in chosen)]
-        squares = [self.squares, *(values[None, i : i + 1] for i in chosen)]
-        return Found(xp.concat(columns, axis=-1), xp.concat(squares, axis=-1))
+        columns = [self.q, *(pairs.q[:, i : i + 1] for i in chosen)]
+        squares = [self.squares, *(pairs.values[None, i : i + 1] for i in chosen)]
+        return Settled(xp.concat(columns, axis=-1), xp.concat(squares, axis=-1))
 
 
-def _rest(gram: Array, found: Found, y: Array, xp: Namespace) -> Array:
+def _rayleigh_ritz(gram: Array, settled: Settled, q: Array, xp: Namespace) -> Ritz:
+    image = _rest(gram, settled, q, xp)
+    values, turn = xp.linalg.eigh(_hermitian(xp.matmul(adjoint(q, xp=xp), image), xp))
+    q, image = xp.matmul(q, turn), xp.matmul(image, turn)
+    return Ritz(q, image, values, [float(values[i]) for i in range(q.shape[-1])])
+
+
+def _converged(pairs: Ritz, goal: float, most: float, largest: float, xp: Namespace) -> list[bool]:
+    """Say which pairs are as accurate as the caller asks."""
+    # G q - q s² = s (X v - q s), and the caller asks for X v - q s relative to s_1.
+    wrong = pairs.image - pairs.q * xp.astype(pairs.values, pairs.q.dtype)
+    lengths = xp.sqrt(row_energies(xp.matrix_transpose(wrong), xp=xp))
+    return [
+        float(lengths[i]) <= goal * math.sqrt(max(square, most**2) * largest)
+        for i, square in enumerate(pairs.squares)
+    ]
+
+
+def _rest(gram: Array, settled: Settled, y: Array, xp: Namespace) -> Array:
     """Multiply with what the Gram matrix is beside the eigenpairs that are settled."""
     image = xp.matmul(gram, y)
-    if found.q.shape[-1] == 0:
+    if settled.q.shape[-1] == 0:
         return image
-    part = xp.matmul(adjoint(found.q, xp=xp), y)
-    return image - xp.matmul(found.q * xp.astype(found.squares, y.dtype), part)
+    part = xp.matmul(adjoint(settled.q, xp=xp), y)
+    return image - xp.matmul(settled.q * xp.astype(settled.squares, y.dtype), part)
 
 
-def _filtered(
-    gram: Array, found: Found, q: Array, image: Array, inside: float, largest: float, xp: Namespace
-) -> Array:
+def _filtered(gram: Array, settled: Settled, pairs: Ritz, inside: float, xp: Namespace) -> Array:
     """Apply the Chebyshev polynomial of [0, inside] that amplifies the largest value enough."""
-    growth = math.acosh(max(2.0 * largest / inside - 1.0, 1.0 + 1e-6))
+    q, image = pairs.q, pairs.image
+    growth = math.acosh(max(2.0 * pairs.squares[-1] / inside - 1.0, 1.0 + 1e-6))
     # So that columns stay apart: what has grown by more would hide half of the digits of the rest.
     most = -math.log(eps(xp, q.dtype)) / 2
     degree = min(max(int(most / growth), 1), DEGREE)
     before, last = q, (2.0 / inside) * image - q
     for _ in range(degree - 1):
-        step = _rest(gram, found, last, xp)
+        step = _rest(gram, settled, last, xp)
         before, last = last, (4.0 / inside) * step - 2.0 * last - before
     return last
 

@@ -84,9 +84,8 @@ def extend(x: Products, space: Space, y: Array, /, *, backend: Backend) -> Space
     new = widest(w, backend=backend)
     side = xp.matmul(backend.primitives.adjoint(widest(space.w, backend=backend)), new)
     upper = xp.concat([space.gram, side], axis=-1)
-    lower = xp.concat(
-        [adjoint(side, xp=xp), xp.matmul(backend.primitives.adjoint(new), new)], axis=-1
-    )
+    corner = xp.matmul(backend.primitives.adjoint(new), new)
+    lower = xp.concat([adjoint(side, xp=xp), corner], axis=-1)
     return Space(
         xp.concat([space.v, v], axis=-1),
         xp.concat([space.w, w], axis=-1),
