@@ -13,7 +13,7 @@ from specdesc import orthogonalize
 from specdesc._polar_factor import method as table
 from specdesc._polar_factor.method import Method, fastest_method
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TABLE = tomllib.loads(
     (ROOT / "specdesc" / "_polar_factor" / "calibration.toml").read_text(encoding="utf-8")
 )

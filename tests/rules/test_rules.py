@@ -10,8 +10,8 @@ import pytest
 import specdesc as sd
 from specdesc import LinearOperator, norms, preconditioners, prox, rules, schedules
 from tests import support
+from tests.contracts.test_stacks import mixed
 from tests.support import EPS, Library, adjoint, ky_fan, leaves, polar_factor, spectral_norm
-from tests.test_stacks import mixed
 
 SHAPE = (48, 44)
 

@@ -18,7 +18,7 @@ from specdesc._lib import tracing
 from specdesc.backends.primitives import Primitives
 from tests import support
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "specdesc").rglob("*.py"))
 LEAVES = sorted(path for path in (ROOT / "backends").iterdir() if (path / "__init__.py").exists())
 LIBRARIES = {"numpy", "torch", "jax", "cupy", "dask", "scipy", "array_api_strict"}

@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the comparison needs torch")
 pytest.importorskip("scipy", reason="the comparison needs scipy")
 pytest.importorskip("tqdm", reason="the comparison needs tqdm")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from specdesc._polar_factor.method import Method
 from specdesc.backends.entry import enter
 from specdesc.backends.primitives import Primitives
 from tests import support
+from tests.polar_factor.test_orthogonalize import diagonal
 from tests.support import EPS, Library, assert_ratio, spectral_norm
-from tests.test_orthogonalize import diagonal
 
 FLOORS = st.floats(-14.0, -0.01).map(lambda e: 10.0**e)
 

@@ -16,7 +16,8 @@ from specdesc import minimize, norms, preconditioners, prox, rules, schedules
 from specdesc._driver import fingerprint
 from specdesc._driver.packing import pack, unpack
 from specdesc._lib import host
-from tests import killed_run, support
+from tests import support
+from tests.driver import killed_run
 from tests.support import Library
 
 NUMPY = support.LIBRARIES[0]
@@ -396,7 +397,7 @@ def kill_and_resume(library: str, kills: int, steps: int, seed: int, folder: Pat
     """Kill a run again and again at random moments, and compare it with one that lived."""
     rng = np.random.default_rng(seed)
     path, result = folder / "run", folder / "result.npz"
-    place = str(Path(__file__).parent.parent)
+    place = str(Path(__file__).parents[2])
     command = [sys.executable, killed_run.__file__, library, str(path), str(steps), str(result)]
     said = 0
     for count in range(kills + 1):

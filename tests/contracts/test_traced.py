@@ -16,8 +16,8 @@ from specdesc import (
     schedules,
 )
 from tests import support
+from tests.contracts.test_stacks import check_mixed, mixed
 from tests.support import OPERATIONS, Library, Operation, leaves
-from tests.test_stacks import check_mixed, mixed
 
 JAX = next(way for way in support.LIBRARIES if way.name == "jax")
 TORCH = next(way for way in support.LIBRARIES if way.name == "torch")
