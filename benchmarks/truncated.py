@@ -149,10 +149,10 @@ def own_products(x, run):
     None and 0 where the run ended in a dense SVD.
     """
     widths, dense = [], []
-    products_of = krylov.products_of
+    action_of = krylov.action_of
 
     def noted(matrix, *, backend):
-        plain = products_of(matrix, backend=backend)
+        plain = action_of(matrix, backend=backend)
 
         def forward(block):
             widths.append(("x", block.shape[-1]))
@@ -162,14 +162,14 @@ def own_products(x, run):
             widths.append(("xh", block.shape[-1]))
             return plain.backward(block)
 
-        return krylov.Products(forward, backward)
+        return krylov.Action(forward, backward)
 
     def noted_dense(*arguments):
         dense.append(True)
         raise StopIteration
 
     with (
-        mock.patch.object(krylov, "products_of", noted),
+        mock.patch.object(krylov, "action_of", noted),
         mock.patch.object(leading, "_dense", noted_dense),
         contextlib.suppress(StopIteration),
     ):

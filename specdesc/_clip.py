@@ -149,9 +149,9 @@ def _by_svd(x: Array, radius: Array, allowed: float, backend: Backend) -> tuple[
 def _one_by_one(x: Array, radius: Array, allowed: float, backend: Backend) -> tuple[Array, Array]:
     xp = backend.xp
     flat, radii = xp.reshape(x, (-1, *x.shape[-2:])), xp.reshape(radius, (-1,))
-    found = [_one(flat[i, ...], float(radii[i]), allowed, backend) for i in range(flat.shape[0])]
-    clipped = xp.stack([flat[i, ...] if y is None else y for i, y in enumerate(found)])
-    unchanged = xp.asarray([y is None for y in found], device=backend.placement)
+    each = [_one(flat[i, ...], float(radii[i]), allowed, backend) for i in range(flat.shape[0])]
+    clipped = xp.stack([flat[i, ...] if y is None else y for i, y in enumerate(each)])
+    unchanged = xp.asarray([y is None for y in each], device=backend.placement)
     return xp.reshape(clipped, x.shape), xp.reshape(unchanged, radius.shape)
 
 

@@ -25,7 +25,7 @@ class Orthogonalization(NamedTuple):
         The number of singular directions in the factor: counted by the SVD; otherwise m less the
         square of the residual, rounded, which a loose `tol` makes an estimate.
     products : array of int32
-        Matrix products that were spent; 0 for the SVD.
+        Number of matrix products; 0 for the SVD.
     status : array of int32
         0: certified, `error` is at most `tol`. 1: not certified. 2: the input has a NaN or an
         inf. 3: zero matrix.

@@ -135,7 +135,7 @@ def truncated_svd(
     References
     ----------
     Halko, Martinsson, Tropp, arXiv:0909.4061 (subspace iteration); Musco, Musco, arXiv:1504.05477
-    (block Krylov). Certificate and ladder: derived.
+    (block Krylov). Certificate and stopping rules: derived.
 
     Examples
     --------

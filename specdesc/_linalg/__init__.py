@@ -1,1 +1,1 @@
-"""Agnostic kernels: every function takes its namespace or backend as an argument."""
+"""Linear algebra that the standard lacks: every function takes its namespace or backend."""

@@ -11,7 +11,7 @@ from specdesc._linalg.orthonormal import against, qr
 from specdesc.backends import Backend
 
 
-class Products(NamedTuple):
+class Action(NamedTuple):
     """A matrix as the two products that it takes part in."""
 
     forward: Callable[[Array], Array]  # (..., n, b) to X times it
@@ -50,7 +50,7 @@ class Leading(NamedTuple):
     v: Array  # (..., n, b), orthonormal columns
 
 
-def products_of(x: Array, /, *, backend: Backend) -> Products:
+def action_of(x: Array, /, *, backend: Backend) -> Action:
     """Return the products of a dense matrix or stack."""
     xp = backend.xp
 
@@ -64,17 +64,17 @@ def products_of(x: Array, /, *, backend: Backend) -> Products:
     def backward(block: Array) -> Array:
         return backend.primitives.adjoint_product(x, block)
 
-    return Products(forward, backward)
+    return Action(forward, backward)
 
 
-def begin(x: Products, block: Array, /, *, backend: Backend) -> Space:
+def begin(x: Action, block: Array, /, *, backend: Backend) -> Space:
     """Return the space of a block: one product."""
     v, _ = qr(block, backend=backend)
     w = x.forward(v)
     return Space(v, w, _square(w, backend))
 
 
-def extend(x: Products, space: Space, y: Array, /, *, backend: Backend) -> Space:
+def extend(x: Action, space: Space, y: Array, /, *, backend: Backend) -> Space:
     """Add y = XᴴX times the newest columns, as many as those: one product."""
     xp, width = backend.xp, y.shape[-1]
     # The Gram matrix holds Vᴴ y already: the first of the projections costs one product, not two.
@@ -93,7 +93,7 @@ def extend(x: Products, space: Space, y: Array, /, *, backend: Backend) -> Space
     )
 
 
-def half_pass(x: Products, space: Space, /, *, backend: Backend) -> Half:
+def half_pass(x: Action, space: Space, /, *, backend: Backend) -> Half:
     """Project X on the left side of a first block: one product, and half a pass of iteration."""
     q, r = qr(space.w, backend=backend)
     return Half(q, r, x.backward(q))

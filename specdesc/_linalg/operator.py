@@ -31,7 +31,7 @@ class LinearOperator:
     Notes
     -----
     There is no dense SVD to fall back on. Where the Krylov space has as many columns as the matrix
-    has rows or columns, or as many products were spent as that, the best triplets so far are
+    has rows or columns, or as many products were made as that, the best triplets so far are
     returned: compare ``4 * estimate`` with ``tol * value`` to know. The entries should be of
     ordinary size, as nobody can look at them; a product that is not finite makes all outputs NaN.
 

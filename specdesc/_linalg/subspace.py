@@ -8,7 +8,7 @@ from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import real_dtype
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import all_finite, thin_svd
-from specdesc._linalg.krylov import Leading, Products
+from specdesc._linalg.krylov import Action, Leading
 from specdesc._linalg.orthonormal import against, qr
 from specdesc.backends import Backend
 from specdesc.backends.creation import scalar
@@ -29,7 +29,7 @@ SLACK = 8
 
 
 class Iterated(NamedTuple):
-    """What subspace iteration has found."""
+    """Where subspace iteration has led."""
 
     triplets: Leading  # here Uᴴ X = S Vᴴ
     earlier: tuple[Array, Array]  # Ky Fan values of the two half passes before, (...)
@@ -40,7 +40,7 @@ def width(rank: int, shape: tuple[int, ...], /) -> int:
     return min(rank + OVERSAMPLING, *shape[-2:])
 
 
-def iterate(x: Products, block: Array, rank: int, passes: int, /, *, backend: Backend) -> Iterated:
+def iterate(x: Action, block: Array, rank: int, passes: int, /, *, backend: Backend) -> Iterated:
     """Run subspace iteration with `passes` >= 1 full passes on finite, balanced matrices."""
     xp = backend.xp
     q, _ = qr(x.forward(block), backend=backend)

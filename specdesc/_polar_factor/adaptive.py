@@ -9,7 +9,7 @@ from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import stacks
 from specdesc._linalg.basic import diagonal
 from specdesc._polar_factor import halley, newton_schulz, plan
-from specdesc._polar_factor.newton_schulz import SINGLE, Start
+from specdesc._polar_factor.newton_schulz import SINGLE, Scaled
 from specdesc._polar_factor.plan import Bounds, Kind, Run
 from specdesc.backends import Backend
 
@@ -26,7 +26,7 @@ LARGEST = 0.7
 COUNTS = 2.0
 
 #: How far a lift leaves the values that it was planned for from 1.
-LIFTED = 0.5
+LIFT_ACCURACY = 0.5
 
 
 class Followed(NamedTuple):
@@ -36,7 +36,7 @@ class Followed(NamedTuple):
     bound: Array  # of abs(1 - s) for the values that were asked for, inf for no proof
     gain: Array  # the inverse of the smallest singular value among them, inf for no proof
     slope: Array  # of the whole iteration at 0
-    lifted: Array  # 1 / x for the smallest x that it may lift above `_plan.LIFTED`
+    lifted: Array  # 1 / x for the smallest x that it may lift above `plan.LIFTED`
     mean: Array  # root mean square of the singular values that it started from
     turn: Array  # of directions, by long segments
     products: Array
@@ -56,39 +56,41 @@ class State(NamedTuple):
     products: Array
 
     @property
-    def start(self) -> Start:
-        """What a run starts from."""
-        return Start(self.matrix, self.scale, self.gram, self.square, self.workspace)
+    def scaled(self) -> Scaled:
+        """The stack that a run is applied to."""
+        return Scaled(self.matrix, self.scale, self.gram, self.square, self.workspace)
 
 
-def fixed(begin: Start, run: Run, floor: float | None, /, *, backend: Backend) -> Followed:
+def fixed(scaled: Scaled, run: Run, floor: float | None, /, *, backend: Backend) -> Followed:
     """Apply a run that was chosen before any value was seen."""
-    facts = newton_schulz.facts(begin, backend=backend)
+    facts = newton_schulz.facts(scaled, backend=backend)
     mean, reach = (fact[..., 0, 0] for fact in facts)
-    return _finish(begin, run, mean, reach, floor, 0.0, backend)
+    return _finish(scaled, run, mean, reach, floor, 0.0, backend)
 
 
-def above(begin: Start, kind: Kind, goal: float, floor: float, /, *, backend: Backend) -> Followed:
+def above(
+    scaled: Scaled, kind: Kind, goal: float, floor: float, /, *, backend: Backend
+) -> Followed:
     """Return matrices that are orthonormal within `goal` on what lies above the floor."""
     xp = backend.xp
-    facts = newton_schulz.facts(begin, backend=backend)
-    groups = stacks.groups(_bounds(begin, facts, floor, backend))
+    facts = newton_schulz.facts(scaled, backend=backend)
+    groups = stacks.groups(_bounds(scaled, facts, floor, backend))
 
-    def finish(part: Start, mean: Array, reach: Array, bounds: Bounds) -> Followed:
+    def finish(part: Scaled, mean: Array, reach: Array, bounds: Bounds) -> Followed:
         run = plan.fitted(kind, goal, floor, bounds)
         return _finish(part, run, mean, reach, floor, bounds.least, backend)
 
     if len(groups) == 1:
-        return finish(begin, facts.mean[..., 0, 0], facts.reach[..., 0, 0], *groups)
-    whole = [*_flat(begin, xp), *(xp.reshape(fact, (-1,)) for fact in facts)]
+        return finish(scaled, facts.mean[..., 0, 0], facts.reach[..., 0, 0], *groups)
+    whole = [*_flat(scaled, xp), *(xp.reshape(fact, (-1,)) for fact in facts)]
     parts = []
     for bounds, members in groups.items():
-        *start, mean, reach = stacks.take(whole, members, whole[0].shape[0], backend=backend)
-        parts.append(finish(Start(*start), mean, reach, bounds))
-    return _batched(stacks.merge(parts, list(groups.values()), backend=backend), begin, xp)
+        *parts_of, mean, reach = stacks.take(whole, members, whole[0].shape[0], backend=backend)
+        parts.append(finish(Scaled(*parts_of), mean, reach, bounds))
+    return _batched(stacks.merge(parts, list(groups.values()), backend=backend), scaled, xp)
 
 
-def follow(begin: Start, kind: Kind, goal: float, /, *, backend: Backend) -> Followed:
+def follow(scaled: Scaled, kind: Kind, goal: float, /, *, backend: Backend) -> Followed:
     """Return orthonormal matrices within `goal`, as far as rounding allows and they exist.
 
     Each matrix goes its own way. Where a Cholesky factorization of R - l² I proves that no singular
@@ -96,7 +98,7 @@ def follow(begin: Start, kind: Kind, goal: float, /, *, backend: Backend) -> Fol
     to be seen, and R of the result is looked at.
     """
     xp = backend.xp
-    flat = Start(*_flat(begin, xp))
+    flat = Scaled(*_flat(scaled, xp))
     mean = newton_schulz.mean(flat, backend=backend)[..., 0, 0]
     count = xp.zeros(mean.shape, dtype=xp.int32, device=backend.placement) + 1
     state = State(*flat, xp.ones_like(mean), mean, xp.zeros_like(mean), count)
@@ -112,7 +114,7 @@ def follow(begin: Start, kind: Kind, goal: float, /, *, backend: Backend) -> Fol
             else:
                 parts.append(_end(part, kind, goal, way, backend))
                 places.append(inside)
-    return _batched(stacks.merge(parts, places, backend=backend), begin, xp)
+    return _batched(stacks.merge(parts, places, backend=backend), scaled, xp)
 
 
 def gain(
@@ -139,18 +141,18 @@ def _smallest(residual: Array, xp: Namespace) -> Array:
     return xp.sqrt(xp.maximum(1 - residual, xp.zeros_like(residual)))
 
 
-def _flat(begin: Start, xp: Namespace) -> list[Array | None]:
-    return [y if y is None else xp.reshape(y, (-1, *y.shape[-2:])) for y in begin]
+def _flat(scaled: Scaled, xp: Namespace) -> list[Array | None]:
+    return [y if y is None else xp.reshape(y, (-1, *y.shape[-2:])) for y in scaled]
 
 
-def _batched(followed: Sequence[Array], begin: Start, xp: Namespace) -> Followed:
+def _batched(followed: Sequence[Array], scaled: Scaled, xp: Namespace) -> Followed:
     factor, *numbers = followed
-    shape = begin.matrix.shape
+    shape = scaled.matrix.shape
     return Followed(xp.reshape(factor, shape), *(xp.reshape(y, shape[:-2]) for y in numbers))
 
 
 def _finish(
-    begin: Start,
+    scaled: Scaled,
     run: Run,
     mean: Array,
     reach: Array,
@@ -161,9 +163,9 @@ def _finish(
     """Apply a run to matrices with no singular value below `least`, 0 for nothing known."""
     xp = backend.xp
     if run.halleys:
-        begin = halley.lift(begin, run.halleys, last=not run.segments, backend=backend)
+        scaled = halley.lift(scaled, run.halleys, last=not run.segments, backend=backend)
     owned = bool(run.halleys)
-    factor = newton_schulz.run(begin, run.segments, owned=owned, backend=backend)
+    factor = newton_schulz.run(scaled, run.segments, owned=owned, backend=backend)
     lowest = xp.maximum((floor or 0.0) * reach, xp.full_like(reach, least))
     infinite = xp.full_like(mean, float("inf"))
     proven = lowest > 0
@@ -182,7 +184,7 @@ def _finish(
 
 
 def _bounds(
-    begin: Start, facts: newton_schulz.Facts, floor: float, backend: Backend
+    scaled: Scaled, facts: newton_schulz.Facts, floor: float, backend: Backend
 ) -> list[Bounds]:
     """Return what is known of each matrix, coarsely, so that plans are found in the cache."""
     means, reaches = (stacks.floats(fact, backend=backend) for fact in facts)
@@ -191,7 +193,7 @@ def _bounds(
         2.0 ** (math.floor(32 * math.log2(reach)) / 32) if reach else 1.0 for reach in reaches
     ]
     worth = [WORTHWHILE * floor * reach for reach in coarse]
-    leasts = _least(begin, means, worth, backend, promising=True)
+    leasts = _least(scaled, means, worth, backend, promising=True)
     return [
         Bounds(2.0 ** math.ceil(math.log2(mean)) if mean else 1.0, reach, least)
         for mean, reach, least in zip(means, coarse, leasts, strict=True)
@@ -207,7 +209,7 @@ class Trials(NamedTuple):
 
 
 def _least(
-    begin: Start, means: list[float], worth: list[float], backend: Backend, *, promising: bool
+    scaled: Scaled, means: list[float], worth: list[float], backend: Backend, *, promising: bool
 ) -> list[float]:
     """Return a proven lower bound on the singular values of each matrix, 0 for none.
 
@@ -215,12 +217,12 @@ def _least(
     down to what is worth it and what rounding leaves to be seen. Where only promising trials are
     made, the edge has to lie above that.
     """
-    noise = _noise(begin, backend)
+    noise = _noise(scaled, backend)
 
     def proven(shifts: list[float]) -> list[bool]:
-        return _positive(begin.gram, shifts, means, noise, backend)
+        return _positive(scaled.gram, shifts, means, noise, backend)
 
-    trials = _first_trials(begin.gram, means, worth, noise, promising, backend)
+    trials = _first_trials(scaled.gram, means, worth, noise, promising, backend)
     least = [0.0] * len(means)
     while any(trials.open):
         proofs = proven(trials.shifts)
@@ -260,7 +262,7 @@ def _first_trials(
         mean > 0 and limit < LARGEST and (edge >= limit or not promising)
         for mean, limit, edge in zip(means, limits, edges, strict=True)
     ]
-    # No singular value is below all others and above their mean: there the others begin.
+    # No singular value is below all others and above their mean: there the others scaled.
     shifts = [
         min(max(edge or _quarter(mean / 4.0), limit), LARGEST)
         for edge, mean, limit in zip(edges, means, limits, strict=True)
@@ -281,17 +283,17 @@ def _next_trials(trials: Trials, proofs: list[bool]) -> Trials:
     return Trials(lower, trials.limits, open_)
 
 
-def _noise(begin: Start, backend: Backend) -> float:
+def _noise(scaled: Scaled, backend: Backend) -> float:
     """Bound what rounding takes from an eigenvalue of R, in units of the mean one.
 
     Entries of R are rounded by eps of the mean, or a random walk of them, and those of random
     signs add up to a few times that.
     """
     xp = backend.xp
-    unit = eps(xp, begin.gram.dtype)
+    unit = eps(xp, scaled.gram.dtype)
     if unit > SINGLE:
         return 4.0 * unit
-    return (8.0 + 0.5 * math.sqrt(max(begin.matrix.shape[-2:]))) * unit
+    return (8.0 + 0.5 * math.sqrt(max(scaled.matrix.shape[-2:]))) * unit
 
 
 def _positive(
@@ -336,11 +338,11 @@ def _ways(state: State, kind: Kind, backend: Backend) -> list[Way]:
 
     What is smaller than max(m, n) eps is rounding, and is not to be lifted to 1.
     """
-    means = stacks.floats(newton_schulz.mean(state.start, backend=backend), backend=backend)
+    means = stacks.floats(newton_schulz.mean(state.scaled, backend=backend), backend=backend)
     slopes = stacks.floats(state.slope, backend=backend)
     counts = [min(COUNTS * max(kind.shape) * kind.unit * slope, LARGEST) for slope in slopes]
-    seen = max(math.sqrt(kind.unit), 2.0 * math.sqrt(_noise(state.start, backend)))
-    leasts = _least(state.start, means, counts, backend, promising=False)
+    seen = max(math.sqrt(kind.unit), 2.0 * math.sqrt(_noise(state.scaled, backend)))
+    leasts = _least(state.scaled, means, counts, backend, promising=False)
     ways = []
     for least, count, mean in zip(leasts, counts, means, strict=True):
         if least:
@@ -362,12 +364,12 @@ def _first(state: State) -> int:
 def _lift(state: State, kind: Kind, lower: float, goal: float, backend: Backend) -> State:
     """Lift what the Gram matrix does not show."""
     xp = backend.xp
-    run = plan.on_interval(kind, LIFTED, lower, first=_first(state), goal=goal)
-    begin = state.start
+    run = plan.on_interval(kind, LIFT_ACCURACY, lower, first=_first(state), goal=goal)
+    scaled = state.scaled
     if run.halleys:
-        begin = halley.lift(begin, run.halleys, last=not run.segments, backend=backend)
+        scaled = halley.lift(scaled, run.halleys, last=not run.segments, backend=backend)
     owned = bool(run.halleys)
-    factor = newton_schulz.run(begin, run.segments, owned=owned, backend=backend)
+    factor = newton_schulz.run(scaled, run.segments, owned=owned, backend=backend)
     upper = 1.0 + run.bound + plan.margin(kind.shape, kind.unit)
     # The run has overwritten the squares that it started from.
     primitives = backend.primitives
@@ -391,10 +393,12 @@ def _end(state: State, kind: Kind, goal: float, way: Way, backend: Backend) -> F
     base, turn = kind.rounding
     gains = [slope / way.lower for slope in stacks.floats(state.slope, backend=backend)]
     means = stacks.floats(state.mean, backend=backend)
-    spent = max(base + turn * mean * gain for mean, gain in zip(means, gains, strict=True))
-    run = plan.on_interval(kind, max(goal - spent, goal / 2), way.lower, first=_first(state))
+    rounding_error = max(base + turn * mean * gain for mean, gain in zip(means, gains, strict=True))
+    run = plan.on_interval(
+        kind, max(goal - rounding_error, goal / 2), way.lower, first=_first(state)
+    )
     least = way.lower if way.proven else 0.0
-    followed = _finish(state.start, run, state.mean, state.mean, None, least, backend)
+    followed = _finish(state.scaled, run, state.mean, state.mean, None, least, backend)
     infinite = xp.full_like(state.slope, float("inf"))
     return followed._replace(
         gain=state.slope / way.lower if way.proven else infinite,

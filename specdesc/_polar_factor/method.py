@@ -147,14 +147,14 @@ class _Table(NamedTuple):
 @cache
 def _table() -> _Table:
     text = (files("specdesc._polar_factor") / "calibration.toml").read_text(encoding="utf-8")
-    found = tomllib.loads(text)
+    table = tomllib.loads(text)
     rows = {
         (backend, precision, kind): row
-        for backend, precisions in found["methods"].items()
+        for backend, precisions in table["methods"].items()
         for precision, kinds in precisions.items()
         for kind, row in kinds.items()
     }
-    return _Table(found["tolerances"], rows)
+    return _Table(table["tolerances"], rows)
 
 
 @opaque

@@ -21,7 +21,7 @@ SHORT_RANGE = 2.0**-30
 SINGLE = 2.0**-23
 
 
-class Start(NamedTuple):
+class Scaled(NamedTuple):
     """A stack with a bound on its largest singular value, and what that cost anyway."""
 
     matrix: Array  # X
@@ -57,7 +57,7 @@ def slack(shape: tuple[int, ...], unit: float, /) -> float:
 
 
 def reach(rows: int, /) -> float:
-    """Return a lower bound on s_1 / s for the bound s of `start` on matrices of that many rows.
+    """Return a lower bound on s_1 / s for the bound s of `scale_by_schatten`, given the rows.
 
     s⁸ = s_1⁸ + ... + s_m⁸ <= m s_1⁸.
     """
@@ -79,7 +79,7 @@ def within_range(x: Array, /, *, backend: Backend) -> Array:
     return xp.astype(wide / power, x.dtype)
 
 
-def start(x: Array, /, *, backend: Backend) -> Start:
+def scale_by_schatten(x: Array, /, *, backend: Backend) -> Scaled:
     """Bound s_1 by s = (1 + slack) ||R²||_F^(1/4), the Schatten norm of order 8.
 
     R and R² are those of the first step, so the bound costs no product. Divided by its largest
@@ -105,7 +105,7 @@ def start(x: Array, /, *, backend: Backend) -> Start:
         scale = xp.astype(xp.astype((1.0 + unit) * scale, x.dtype), scale.dtype)
         rest = scale / largest * scale
     gram = primitives.unscale(gram, rest, overwrite=True)
-    return Start(x, scale, gram, primitives.unscale(square, rest * rest, overwrite=True))
+    return Scaled(x, scale, gram, primitives.unscale(square, rest * rest, overwrite=True))
 
 
 def _real_diagonal(gram: Array, xp: Namespace) -> Array:
@@ -114,33 +114,33 @@ def _real_diagonal(gram: Array, xp: Namespace) -> Array:
     return xp.real(entries) if entries.dtype in (xp.complex64, xp.complex128) else entries
 
 
-def start_unit(x: Array, /, *, backend: Backend) -> Start:
+def scale_by_frobenius(x: Array, /, *, backend: Backend) -> Scaled:
     """Bound s_1 by the Frobenius norm, as the published iterations do."""
     xp = backend.xp
     norm = _or_one(frobenius(x, xp=xp), xp)
     gram = backend.primitives.gram(x / xp.astype(norm, x.dtype))
-    return Start(x, norm, gram, None)
+    return Scaled(x, norm, gram, None)
 
 
 def _or_one(x: Array, xp: Namespace) -> Array:
     return xp.where(x > 0, x, xp.ones_like(x))
 
 
-def mean(begin: Start, /, *, backend: Backend) -> Array:
+def mean(scaled: Scaled, /, *, backend: Backend) -> Array:
     """Return the root mean square of the singular values of X / scale, (..., 1, 1)."""
     xp = backend.xp
-    trace = xp.sum(_real_diagonal(begin.gram, xp), axis=-1)
-    return xp.sqrt(trace / begin.gram.shape[-1])[..., None, None]
+    trace = xp.sum(_real_diagonal(scaled.gram, xp), axis=-1)
+    return xp.sqrt(trace / scaled.gram.shape[-1])[..., None, None]
 
 
-def facts(begin: Start, /, *, backend: Backend) -> Facts:
+def facts(scaled: Scaled, /, *, backend: Backend) -> Facts:
     """Return what the spectrum is known to be like, from squares that are there.
 
     No vector grows by more than s_1⁴ under R²: two steps of the power method from its longest
     column come close.
     """
-    xp, primitives, square = backend.xp, backend.primitives, begin.square
-    average = mean(begin, backend=backend)
+    xp, primitives, square = backend.xp, backend.primitives, scaled.square
+    average = mean(scaled, backend=backend)
     if square is None:
         return Facts(average, average)
     sums = primitives.squared_row_norms(square)[..., None]
@@ -149,11 +149,11 @@ def facts(begin: Start, /, *, backend: Backend) -> Facts:
     first = primitives.thin_product(square, primitives.thin_product(square, column))
     second = primitives.thin_product(square, first)
     growth = frobenius(second, xp=xp) / _or_one(frobenius(first, xp=xp), xp)
-    return Facts(average, (1.0 - slack(begin.matrix.shape, SINGLE)) * xp.sqrt(xp.sqrt(growth)))
+    return Facts(average, (1.0 - slack(scaled.matrix.shape, SINGLE)) * xp.sqrt(xp.sqrt(growth)))
 
 
 def run(
-    begin: Start,
+    scaled: Scaled,
     segments: Sequence[Segment],
     /,
     *,
@@ -166,7 +166,7 @@ def run(
     Their memory serves all steps: at the peak there are two squares and the iterate, and a part of
     the next one or, in a step of degree 17, another square.
     """
-    x, scale, gram, square, workspace = begin
+    x, scale, gram, square, workspace = scaled
     workspace = workspace if square is None else square
     for i, steps in enumerate(segments):
         if i > 0:

@@ -155,8 +155,8 @@ def fitted(kind: Kind, goal: float, floor: float, bounds: Bounds, /) -> Run:
     lower = max(floor * bounds.reach / (1.0 + slack(kind.shape, unit)) ** 2, bounds.least)
     base, turn = kind.rounding
     # Coarse products turn directions by what no more steps would cure.
-    spent = 2.0 * unit if unit > SINGLE else base + turn * bounds.mean / lower
-    return on_interval(kind, max(goal - spent, goal / 2), lower)
+    rounding_error = 2.0 * unit if unit > SINGLE else base + turn * bounds.mean / lower
+    return on_interval(kind, max(goal - rounding_error, goal / 2), lower)
 
 
 @opaque
@@ -233,7 +233,7 @@ def _rational(kind: Kind, target: float, lower: float, goal: float) -> Steps:
     halleys = minimax.lift(lower, most=most, enough=unit / 8)
     turns = [WEIGHT * kind.rounding.turn * sum(h.c for h in halleys[:k]) for k in _upto(halleys)]
     costs = minimax.x_side_costs(shape[1] / shape[0], sweep=PASS / shape[0])
-    found = minimax.cheapest_rational(
+    cheapest = minimax.cheapest_rational(
         lower,
         halleys,
         tuple(max(target - turn, target / 2) for turn in turns),
@@ -242,9 +242,9 @@ def _rational(kind: Kind, target: float, lower: float, goal: float) -> Steps:
         margin(shape, unit),
         _least(kind, target),
     )
-    segments = tuple((step,) for step in found.steps)
-    turn = turns[len(found.halleys)]
-    return Steps(found.halleys, segments, found.slope, turn)
+    segments = tuple((step,) for step in cheapest.steps)
+    turn = turns[len(cheapest.halleys)]
+    return Steps(cheapest.halleys, segments, cheapest.slope, turn)
 
 
 def _upto(items: tuple[Halley, ...]) -> range:

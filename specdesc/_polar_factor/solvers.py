@@ -193,16 +193,18 @@ def _by_steps(
 ) -> Solution:
     xp = backend.xp
     shape, unit = (x.shape[-2], x.shape[-1]), eps(xp, x.dtype)
-    begin = newton_schulz.start(newton_schulz.within_range(x, backend=backend), backend=backend)
+    scaled = newton_schulz.scale_by_schatten(
+        newton_schulz.within_range(x, backend=backend), backend=backend
+    )
     if not backend.branches:
         lowest = plan.coarse_floor(unit, goal, floor) if is_half(xp, x.dtype) else floor
         run = plan.fixed(shape, unit, rational, goal, lowest)
-        followed = adaptive.fixed(begin, run, floor, backend=backend)
+        followed = adaptive.fixed(scaled, run, floor, backend=backend)
     elif floor is None:
-        followed = adaptive.follow(begin, Kind(shape, unit, rational), goal, backend=backend)
+        followed = adaptive.follow(scaled, Kind(shape, unit, rational), goal, backend=backend)
     else:
         kind = Kind(shape, unit, rational)
-        followed = adaptive.above(begin, kind, goal, floor, backend=backend)
+        followed = adaptive.above(scaled, kind, goal, floor, backend=backend)
     return Solution(followed.matrix, partial(_proof_of_steps, followed, backend))
 
 
@@ -212,10 +214,10 @@ def _by_published(
     """Return what a published iteration makes of a matrix."""
     # Dividing by the Frobenius norm takes s_1 to at least 1 / sqrt(m) and so the floor with it.
     run = plan.published(method, (floor or plan.DEFAULT_FLOOR) / x.shape[-2] ** 0.5)
-    begin = newton_schulz.start_unit(x, backend=backend)
+    scaled = newton_schulz.scale_by_frobenius(x, backend=backend)
     if not proven:
-        return Solution(newton_schulz.run(begin, run.segments, backend=backend), _unproven)
-    followed = adaptive.fixed(begin, run, floor, backend=backend)
+        return Solution(newton_schulz.run(scaled, run.segments, backend=backend), _unproven)
+    followed = adaptive.fixed(scaled, run, floor, backend=backend)
     return Solution(followed.matrix, partial(_proof_of_steps, followed, backend))
 
 

@@ -16,7 +16,7 @@ from specdesc._lib.dtypes import eps, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import frobenius
 from specdesc._polar_factor import newton_schulz, plan
-from specdesc._polar_factor.newton_schulz import Start
+from specdesc._polar_factor.newton_schulz import Scaled
 from specdesc._polar_factor.plan import Kind
 from specdesc.backends import Backend
 from specdesc.backends.creation import identity
@@ -49,8 +49,8 @@ def attempt(x: Array, start: Array, kind: Kind, goal: float, /, *, backend: Back
     gram = xp.where(close, gram, xp.zeros_like(gram))
     upper = math.sqrt(1.0 + CLOSE)
     run = plan.on_interval(kind, goal / 4.0, math.sqrt(1.0 - CLOSE) / upper, first=3)
-    begin = Start(y, xp.full_like(residual, upper), gram / upper**2, None)
-    factor = newton_schulz.run(begin, run.segments, backend=backend)
+    scaled = Scaled(y, xp.full_like(residual, upper), gram / upper**2, None)
+    factor = newton_schulz.run(scaled, run.segments, backend=backend)
     root = xp.matmul(x, adjoint(factor, xp=xp))
     turn, gain = _turned(root, start, residual, backend)
     base, per_gain = kind.rounding

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from specdesc._lib.dtypes import eps
 from specdesc._lib.typing import Array
 from specdesc._linalg import stacks, subspace
-from specdesc._linalg.krylov import Leading, Products, Ritz
+from specdesc._linalg.krylov import Action, Leading, Ritz
 from specdesc.backends import Backend
 
 #: An estimate is accepted when this many times it is within the tolerance.
@@ -28,7 +28,7 @@ class Source(NamedTuple):
 
     shape: tuple[int, ...]
     like: Array  # an array of their dtype and device
-    products: Products
+    action: Action
     energy: Array | None  # ||X||_F² in the widest dtype, None where nobody knows
     #: Members to the source of those alone, and to their dense decompositions; None where X is
     #: known by its products alone.
@@ -54,53 +54,51 @@ class Part(NamedTuple):
 
 
 def at_least(
-    guess: Array, found: Ritz, others: int, source: Source, task: Task, backend: Backend
+    guess: Array, ritz: Ritz, others: int, source: Source, task: Task, backend: Backend
 ) -> Array:
     """Return an estimate that is not below what is missed for certain, rounding added."""
     xp = backend.xp
-    guess = xp.maximum(guess, missing(found, others, source, backend))
+    guess = xp.maximum(guess, missing(ritz, others, source, backend))
     if others == 0:  # nothing is outside
         guess = xp.zeros_like(guess)
     unit = eps(xp, source.like.dtype)
-    value = xp.sum(found.s, axis=-1)
-    return guess + found.noise + subspace.rounding(value, task.rank, unit)
+    value = xp.sum(ritz.s, axis=-1)
+    return guess + ritz.noise + subspace.rounding(value, task.rank, unit)
 
 
-def missing(found: Ritz, others: int, source: Source, backend: Backend) -> Array:
+def missing(ritz: Ritz, others: int, source: Source, backend: Backend) -> Array:
     """Return a value that is missed for certain: the energy outside cannot hide below s_k.
 
     What is outside has the rank `others` at most, so that its largest singular value is no less
     than the root of its mean energy. It unmasks a block of directions that XᴴX maps to themselves
     and that lead nowhere.
     """
-    xp, s = backend.xp, found.s[..., -1]
+    xp, s = backend.xp, ritz.s[..., -1]
     if source.energy is None or others == 0:
         return xp.zeros_like(s)
     slack = subspace.SLACK * eps(xp, source.like.dtype) * source.energy
-    outside = source.energy - found.captured - slack
+    outside = source.energy - ritz.captured - slack
     outside = xp.maximum(outside, xp.zeros_like(outside))
     return xp.maximum(xp.astype(xp.sqrt(outside / others), s.dtype) - s, xp.zeros_like(s))
 
 
-def good_enough(
-    estimate: Array, found: Ritz, source: Source, task: Task, backend: Backend
-) -> Array:
+def good_enough(estimate: Array, ritz: Ritz, source: Source, task: Task, backend: Backend) -> Array:
     """Say which estimates, or bounds, are within the tolerance."""
     xp = backend.xp
-    allowed = task.tol * xp.sum(found.s, axis=-1)
+    allowed = task.tol * xp.sum(ritz.s, axis=-1)
     close = SAFETY * estimate <= allowed
     if source.energy is None:
         return close
     # Two simple consequences of the certificate, E / (2 s_k) and sqrt(k E); the sharp one follows.
     unit = (subspace.SLACK + 2 * task.rank) * eps(xp, source.like.dtype)
-    outside = source.energy - found.captured
+    outside = source.energy - ritz.captured
     outside = xp.maximum(outside, xp.zeros_like(outside)) + unit * source.energy
-    proven = outside <= 2 * found.s[..., -1] * allowed
+    proven = outside <= 2 * ritz.s[..., -1] * allowed
     return close | proven | (task.rank * outside <= allowed**2)
 
 
 def certified(
-    found: Leading,
+    triplets: Leading,
     captured: Array,
     estimate: Array,
     energy: Array | None,
@@ -109,14 +107,14 @@ def certified(
 ) -> Served:
     """Cut triplets to what is wanted, and say what is certain."""
     xp = backend.xp
-    s = found.s[..., : task.rank]
-    block = subspace.complete(found.v, task.columns, task.seed, backend=backend)
+    s = triplets.s[..., : task.rank]
+    block = subspace.complete(triplets.v, task.columns, task.seed, backend=backend)
     gap = xp.full_like(s[..., 0], float("inf"))
     if energy is not None:
         unit = eps(xp, s.dtype)
         gap = subspace.certificate(energy, captured, s, unit, backend=backend)
     guess = xp.astype(estimate, s.dtype, copy=False)
-    return Served(found.u[..., : task.rank], s, block, gap, xp.minimum(guess, gap))
+    return Served(triplets.u[..., : task.rank], s, block, gap, xp.minimum(guess, gap))
 
 
 def take(source: Source, members: Sequence[int]) -> Source:

@@ -130,17 +130,17 @@ def _first_pass(
 ) -> tuple[list[Part], Growing | None]:
     """Run one pass of subspace iteration: two products."""
     xp = backend.xp
-    space = krylov.begin(source.products, block, backend=backend)
+    space = krylov.begin(source.action, block, backend=backend)
     before = xp.sum(krylov.ritz(space, task.rank, backend=backend).s, axis=-1)
-    half = krylov.half_pass(source.products, space, backend=backend)
-    found = krylov.half_ritz(half, task.rank, backend=backend)
-    value = xp.sum(found.s, axis=-1)
+    half = krylov.half_pass(source.action, space, backend=backend)
+    ritz = krylov.half_ritz(half, task.rank, backend=backend)
+    value = xp.sum(ritz.s, axis=-1)
     guess = xp.maximum(value - before, xp.zeros_like(value)) * FIRST_RATIO / (1 - FIRST_RATIO)
     m, n = source.shape[-2:]
     columns = block.shape[-1]
     # What a projection from the left leaves has rank n and m - columns at most.
-    estimate = at_least(guess, found, min(n, m - columns), source, task, backend)
-    done = stacks.flags(good_enough(estimate, found, source, task, backend), backend=backend)
+    estimate = at_least(guess, ritz, min(n, m - columns), source, task, backend)
+    done = stacks.flags(good_enough(estimate, ritz, source, task, backend), backend=backend)
     room = n - columns
     if room == 0 and source.dense is None:
         done = [True] * len(members)
@@ -148,15 +148,13 @@ def _first_pass(
     def triplets(some: list[Array]) -> Leading:
         return krylov.half_leading(Half(*some), task.columns, backend=backend)
 
-    accepted = accept(
-        done, members, source, half, found.captured, estimate, triplets, task, backend
-    )
+    accepted = accept(done, members, source, half, ritz.captured, estimate, triplets, task, backend)
     if not accepted.left:
         return accepted.parts, None
     growing = Growing(members, source, space, [before, value]).only(accepted.left, backend)
     half = Half(*stacks.take(half, accepted.left, len(members), backend=backend))
     y = xp.matmul(half.z, half.r)[..., -min(columns, room) :]
-    space = krylov.extend(growing.source.products, growing.space, y, backend=backend)
+    space = krylov.extend(growing.source.action, growing.space, y, backend=backend)
     return accepted.parts, growing._replace(space=space)
 
 
@@ -164,15 +162,15 @@ def _step(growing: Growing, width: int, warm: bool, task: Task, backend: Backend
     """Judge Krylov spaces, and add two products to those that are not good enough yet."""
     xp = backend.xp
     members, source, space, values = growing
-    found = krylov.ritz(space, task.rank, backend=backend)
-    values = [*values, xp.sum(found.s, axis=-1)]
+    ritz = krylov.ritz(space, task.rank, backend=backend)
+    values = [*values, xp.sum(ritz.s, axis=-1)]
     growing = growing._replace(values=values)
     m, n = source.shape[-2:]
     columns = space.v.shape[-1]
     room, others = n - columns, min(m, n - columns)
     guess = _extrapolate(values, backend)
-    estimate = at_least(guess, found, others, source, task, backend)
-    done = stacks.flags(good_enough(estimate, found, source, task, backend), backend=backend)
+    estimate = at_least(guess, ritz, others, source, task, backend)
+    done = stacks.flags(good_enough(estimate, ritz, source, task, backend), backend=backend)
     # As many columns as the short side has: the dense SVD, where there is one, costs no more.
     budget = min(m, n) * (1 if source.dense else 4)
     spent = (len(values) - 1) * width > budget
@@ -181,14 +179,14 @@ def _step(growing: Growing, width: int, warm: bool, task: Task, backend: Backend
         done = [True] * len(members)
     useless = [full] * len(members)
     if warm and len(values) == 3 and not full:
-        outside = missing(found, others, source, backend)
+        outside = missing(ritz, others, source, backend)
         useless = stacks.flags(outside > task.tol * values[-1], backend=backend)
 
     def triplets(some: list[Array]) -> Leading:
         return krylov.leading(Space(*some), task.columns, backend=backend)
 
     accepted = accept(
-        done, members, source, space, found.captured, estimate, triplets, task, backend
+        done, members, source, space, ritz.captured, estimate, triplets, task, backend
     )
     given_up = [members[i] for i in accepted.left if useless[i]]
     going = [i for i in accepted.left if not useless[i]]
@@ -200,12 +198,12 @@ def _step(growing: Growing, width: int, warm: bool, task: Task, backend: Backend
 
 def _grown(growing: Growing, width: int, task: Task, backend: Backend) -> Growing:
     """Add the next block to Krylov spaces, cut back to their leading directions where large."""
-    space, products = growing.space, growing.source.products
+    space, action = growing.space, growing.source.action
     if space.v.shape[-1] > BLOCKS * width:
         space = krylov.thicken(space, width, task.rank + width, backend=backend)
     newest = min(width, growing.source.shape[-1] - space.v.shape[-1])
-    y = products.backward(space.w[..., -newest:])
-    return growing._replace(space=krylov.extend(products, space, y, backend=backend))
+    y = action.backward(space.w[..., -newest:])
+    return growing._replace(space=krylov.extend(action, space, y, backend=backend))
 
 
 def _extrapolate(values: list[Array], backend: Backend) -> Array:

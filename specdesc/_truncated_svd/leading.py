@@ -8,7 +8,7 @@ from specdesc._lib.dtypes import eps, working
 from specdesc._lib.typing import Array
 from specdesc._linalg import krylov, subspace
 from specdesc._linalg.basic import balance, energy, replace_broken, restore, thin_svd, widest
-from specdesc._linalg.krylov import Products
+from specdesc._linalg.krylov import Action
 from specdesc._linalg.operator import LinearOperator
 from specdesc._truncated_svd.acceptance import Served, Source, Task
 from specdesc._truncated_svd.block_krylov import adaptive
@@ -92,16 +92,16 @@ def initial_block(
     return block + zeros(tuple(block.shape), like, backend=backend)
 
 
-def kept_pairs(found: TruncatedSVD, /, *, backend: Backend) -> Array:
+def kept_pairs(triplets: TruncatedSVD, /, *, backend: Backend) -> Array:
     """Say which of the leading pairs carry a singular value above rounding level.
 
     NaN counts as kept, so that a non-finite matrix gives a step of NaN.
     """
-    xp, s = backend.xp, found.S
+    xp, s = backend.xp, triplets.S
     if 0 in s.shape:  # a slice beyond the end is not in the standard
         return xp.zeros(s.shape, dtype=xp.bool, device=backend.placement)
-    size = max(found.U.shape[-2], found.Vh.shape[-1])
-    return ~(s <= size * eps(xp, found.U.dtype) * s[..., :1])
+    size = max(triplets.U.shape[-2], triplets.Vh.shape[-1])
+    return ~(s <= size * eps(xp, triplets.U.dtype) * s[..., :1])
 
 
 def _serve_flat(x: Array, task: Task, start: Array | None, backend: Backend) -> Served:
@@ -118,8 +118,8 @@ def _serve(x: Array, task: Task, start: Array | None, backend: Backend) -> Serve
         return _dense(x, task, backend)
     if backend.branches:
         return adaptive(_source(x, task, backend), task, start, backend=backend)
-    products = krylov.products_of(x, backend=backend)
-    return _fixed(products, x, x.shape, energy(x, backend=backend), task, start, backend)
+    action = krylov.action_of(x, backend=backend)
+    return _fixed(action, x, x.shape, energy(x, backend=backend), task, start, backend)
 
 
 def _source(x: Array, task: Task, backend: Backend) -> Source:
@@ -132,7 +132,7 @@ def _source(x: Array, task: Task, backend: Backend) -> Source:
     return Source(
         shape=tuple(x.shape),
         like=x,
-        products=krylov.products_of(x, backend=backend),
+        action=krylov.action_of(x, backend=backend),
         energy=energy(x, backend=backend),
         take=lambda members: _source(only(members), task, backend),
         dense=lambda members: _dense(only(members), task, backend),
@@ -140,7 +140,7 @@ def _source(x: Array, task: Task, backend: Backend) -> Source:
 
 
 def _fixed(
-    products: Products,
+    action: Action,
     like: Array,
     shape: tuple[int, ...],
     energy: Array | None,
@@ -153,14 +153,14 @@ def _fixed(
     if start is None:
         columns = subspace.width(rank, shape)
         block = subspace.random_block(shape, columns, seed, like, backend=backend)
-        found = subspace.iterate(products, block, rank, COLD_PASSES, backend=backend)
+        iterated = subspace.iterate(action, block, rank, COLD_PASSES, backend=backend)
     else:
         block = subspace.refresh(start, seed, task.step, backend=backend)
-        found = subspace.iterate(products, block, rank, WARM_PASSES, backend=backend)
-    u, s, v = found.triplets
+        iterated = subspace.iterate(action, block, rank, WARM_PASSES, backend=backend)
+    u, s, v = iterated.triplets
     leading = s[..., :rank]
     value, unit = xp.sum(leading, axis=-1), eps(xp, s.dtype)
-    guess = subspace.extrapolate(*found.earlier, value, 0.0, xp=xp)
+    guess = subspace.extrapolate(*iterated.earlier, value, 0.0, xp=xp)
     gap = xp.full_like(value, float("inf"))
     if energy is not None:
         captured = xp.sum(xp.astype(s, energy.dtype) ** 2, axis=-1)
@@ -186,7 +186,7 @@ def _of_operator(
         return _empty(zeros(shape, x.like, backend=backend), task.rank, backend)
     ok = xp.asarray(True, device=backend.placement)
     finite = [ok]
-    products = Products(
+    action = Action(
         lambda block: _watched(x.matmul(block), (shape[0], block.shape[-1]), finite, backend),
         lambda block: _watched(x.rmatmul(block), (shape[1], block.shape[-1]), finite, backend),
     )
@@ -194,10 +194,10 @@ def _of_operator(
     if known is not None:
         known = widest(known, backend=backend)
     if backend.branches:
-        source = Source(shape, x.like, products, known, None, None)
+        source = Source(shape, x.like, action, known, None, None)
         served = adaptive(source, task, start, backend=backend)
     else:
-        served = _fixed(products, x.like, shape, known, task, start, backend)
+        served = _fixed(action, x.like, shape, known, task, start, backend)
     one = zeros((1, 1), x.like, backend=backend, real=True) + 1
     held = finite[0]
     for flag in finite[1:]:

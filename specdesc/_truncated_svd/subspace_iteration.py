@@ -66,17 +66,17 @@ def iterate(
     last: Array | None = None
     for _ in range(LOOKS):
         half = _multiplied(source, block, passes, backend)
-        found, squares, turn = krylov.half_solve(half, task.rank, backend=backend)
+        ritz, squares, turn = krylov.half_solve(half, task.rank, backend=backend)
         # What the leading directions of the left side had of the block before the last product: a
         # bound on its Ky Fan value from below, and close to it.
         lead = xp.astype(turn[..., -task.rank :], half.r.dtype)
         had = backend.primitives.adjoint_product(half.r, lead)
         before = krylov.ky_fan(had, task.rank, backend=backend)
-        grown = xp.sum(found.s, axis=-1) - before
+        grown = xp.sum(ritz.s, axis=-1) - before
         grown = xp.maximum(grown, xp.zeros_like(grown))
         ratio = _ratio(squares, last, grown, passes, task.rank, backend)
-        estimate = at_least(grown * ratio / (1 - ratio), found, others, source, task, backend)
-        done = good_enough(estimate, found, source, task, backend)
+        estimate = at_least(grown * ratio / (1 - ratio), ritz, others, source, task, backend)
+        done = good_enough(estimate, ritz, source, task, backend)
 
         def triplets(some: list[Array]) -> Leading:
             *ready, turned = some
@@ -87,7 +87,7 @@ def iterate(
             members,
             source,
             [*half, turn],
-            found.captured,
+            ritz.captured,
             estimate,
             triplets,
             task,
@@ -106,7 +106,7 @@ def iterate(
 
 def _multiplied(source: Source, block: Array, passes: int, backend: Backend) -> Half:
     """Multiply a block so often, and project on what that leads to."""
-    xp, x = backend.xp, source.products
+    xp, x = backend.xp, source.action
     for number in range(passes):
         if number > 0 and number % TOGETHER == 0:
             block, _ = qr(block, backend=backend)

@@ -55,7 +55,7 @@ class Agnostic(Backend):
 
     def to_host(self, x: Array, /) -> Array:
         """Copy through DLPack, the one exchange that the standard has."""
-        from specdesc._lib import host  # a report is the only caller, no kernel comes here
+        from specdesc._lib import host  # for reports, never inside a computation
 
         return host.from_dlpack(x)
 

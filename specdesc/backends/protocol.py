@@ -128,5 +128,5 @@ class Backend(ABC):
         return None
 
     def synchronize(self) -> None:
-        """Wait until everything that was started is done: for clocks, never inside a kernel."""
+        """Wait until all that was started is done: for clocks, never inside a computation."""
         return

@@ -11,7 +11,7 @@ from specdesc._lib.typing import Array
 from specdesc._linalg import magnitudes
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc._polar_factor import newton_schulz
-from specdesc._polar_factor.newton_schulz import Start
+from specdesc._polar_factor.newton_schulz import Scaled
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
 from specdesc.minimax import Step
@@ -137,11 +137,11 @@ class Polynomial(Preconditioner):
         xp = backend.xp
         safe, finite = replace_broken(working(xp, x), backend=backend)
         wide = x.shape[-2] <= x.shape[-1]
-        begin = safe if wide else adjoint(safe, xp=xp)
-        gram = backend.primitives.gram(begin)
-        unit = zeros((*x.shape[:-2], 1, 1), begin, backend=backend, real=True) + 1
+        scaled = safe if wide else adjoint(safe, xp=xp)
+        gram = backend.primitives.gram(scaled)
+        unit = zeros((*x.shape[:-2], 1, 1), scaled, backend=backend, real=True) + 1
         segments = [(step,) for step in self.steps]
-        y = newton_schulz.run(Start(begin, unit, gram, None), segments, backend=backend)
+        y = newton_schulz.run(Scaled(scaled, unit, gram, None), segments, backend=backend)
         return restore(y if wide else adjoint(y, xp=xp), finite, backend=backend)
 
 

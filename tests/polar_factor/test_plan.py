@@ -90,7 +90,7 @@ def test_the_norm_is_a_bound_and_within_its_reach() -> None:
             support.with_spectrum(np.ones(size), (size, size)),
         ):
             x = host.astype(dtype)
-            matrix, scale, gram, square, _ = newton_schulz.start(x, backend=backend)
+            matrix, scale, gram, square, _ = newton_schulz.scale_by_schatten(x, backend=backend)
             unit = matrix / scale
             s = np.linalg.svd(unit.astype("float64"), compute_uv=False)[0]
             assert s <= 1.0
@@ -99,7 +99,7 @@ def test_the_norm_is_a_bound_and_within_its_reach() -> None:
             )
             np.testing.assert_allclose(gram, unit @ unit.T, atol=1e2 * size * EPS[dtype])
             np.testing.assert_allclose(square, gram @ gram, atol=1e2 * size * EPS[dtype])
-    assert (newton_schulz.start(np.zeros((3, 4)), backend=backend).matrix == 0).all()
+    assert (newton_schulz.scale_by_schatten(np.zeros((3, 4)), backend=backend).matrix == 0).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
