@@ -160,7 +160,7 @@ def check_certificates(rng: np.random.Generator, count: int, dtype: str, leaf: A
     host = np.stack([support.with_spectrum(values, (m, n), int(seed), dtype) for seed in seeds])
     host = (host * 10.0 ** rng.uniform(-3, 3)).astype(dtype)
     x = leaf.from_host(host, dtype=dtype)
-    products, energy = krylov.products_of(x, backend=leaf), basic.energy(x, backend=leaf)
+    products, energy = krylov.action_of(x, backend=leaf), basic.energy(x, backend=leaf)
     block = leaf.from_host(rng.standard_normal((count, n, width)), dtype=dtype)
     truth = ky_fan(host.astype("complex128"), rank)
     passes, way = int(rng.integers(1, 4)), rng.random()
@@ -227,7 +227,7 @@ def test_the_estimate_falls_with_what_is_missed() -> None:
     x, leaf = made("exponential"), backends.load("numpy")
     truth = float(ky_fan(x, RANK))
     block = subspace.random_block(x.shape, RANK + 10, 0, x, backend=leaf)
-    products = krylov.products_of(x, backend=leaf)
+    products = krylov.action_of(x, backend=leaf)
     for passes in (1, 2, 3):
         found = subspace.iterate(products, block, RANK, passes, backend=leaf)
         value = found.triplets.s[:RANK].sum()
@@ -241,7 +241,7 @@ def test_more_passes_never_lower_the_value() -> None:
     leaf = backends.load("numpy")
     for name in ("power law", "flat", "exponential"):
         x = made(name)
-        products = krylov.products_of(x, backend=leaf)
+        products = krylov.action_of(x, backend=leaf)
         block = subspace.random_block(x.shape, RANK + 4, 1, x, backend=leaf)
         values = []
         for passes in (1, 2, 3, 4):
