@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # One thread a test process: two of them share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test test-slow test-gpu test-wheel doctest lint bench bench-truncated calibrate targets \
+.PHONY: demo test test-fast test-slow test-gpu test-wheel doctest lint bench bench-truncated calibrate targets \
 	claims docs clean
 
 demo: .venv/demo
@@ -17,6 +17,10 @@ demo: .venv/demo
 
 test: .venv/test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+# While you work: under a minute.
+test-fast: .venv/test
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --fast
 
 test-slow: .venv/test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "slow and not gpu"

@@ -19,6 +19,11 @@ from tests.support import Library  # noqa: E402
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
+        "--fast",
+        action="store_true",
+        help="only NumPy, strict and torch, in one dtype of each kind, and what takes no time",
+    )
+    parser.addoption(
         "--library",
         action="append",
         default=[],
@@ -57,6 +62,43 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((key for key in ("[jax", "test_targets") if key in nodeid), nodeid)
 
     return OneWorker(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort the tests into tiers, by rules and not one by one.
+
+    Where every operation is compiled or becomes a graph (JAX, dask), the default suite runs the
+    tests marked essential, in float32; the others are slow. The fast tier leaves them out.
+    """
+    fast = config.getoption("--fast")
+    kept, dropped = [], []
+    for item in items:
+        way, dtype = _way_of(item)
+        if way is not None and way.costly:
+            essential = item.get_closest_marker("essential") is not None
+            if not essential or dtype not in (None, "float32"):
+                item.add_marker(pytest.mark.slow)
+        (kept if not fast or _is_fast(item, way, dtype) else dropped).append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
+
+
+def _way_of(item: pytest.Item) -> tuple[Library | None, str | None]:
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec else {}
+    way = params.get("library")
+    return (way if isinstance(way, Library) else None), params.get("dtype")
+
+
+#: Rooms whose tests without a library run commands, descents or whole claims.
+LONG_ROOMS = {"benchmarks", "driver", "problems", "recover", "verify"}
+
+
+def _is_fast(item: pytest.Item, way: Library | None, dtype: str | None) -> bool:
+    if way is None:
+        return item.path.parent.name not in LONG_ROOMS and "readme" not in item.path.name
+    return way.name in support.FAST and dtype in (None, *support.FAST[way.name])
 
 
 def _sets_dtype(metafunc: pytest.Metafunc) -> bool:

@@ -87,6 +87,11 @@ class Library:
         return self.backend == "jax"
 
     @property
+    def costly(self) -> bool:
+        """Whether every operation is compiled, or becomes a graph."""
+        return self.backend in ("jax", "dask")
+
+    @property
     def tried(self) -> tuple[str, ...]:
         """The dtypes that laws are tried on: one of each kind where each is a compilation.
 
@@ -186,6 +191,12 @@ LIBRARIES = (
     Library("jax", "jax", (*HALF, *FULL)),
     Library("dask", "dask", ("float16", *FULL)),
 )
+#: What the fast tier runs on: one dtype of each kind.
+FAST = {
+    "numpy": ("float32", "complex128"),
+    "array_api_strict": ("float64", "complex64"),
+    "torch": ("bfloat16", "float32", "complex128"),
+}
 GPU_LIBRARIES = (
     Library("cupy", "cupy", ("float16", *FULL), {"device": "cuda:0"}),
     Library("torch:cuda", "torch", (*HALF, *FULL), {"device": "cuda:0"}),

@@ -20,6 +20,8 @@ from specdesc.preconditioners import Geometry
 from tests import support
 from tests.support import EPS, OPERATIONS, Library, leaves
 
+pytestmark = pytest.mark.essential
+
 
 def test_registered_and_available() -> None:
     assert backends.registered() == ("cupy", "dask", "jax", "numpy", "torch")
@@ -297,6 +299,7 @@ def overwriting(library: Library, host: dict[str, np.ndarray]) -> list[Overwriti
         Overwriting("unscale", (x, by), {}, (x, by)),
         Overwriting("gram", (x,), {"out": out}, (x,)),
         Overwriting("adjoint", (x,), {}, (x,)),
+        Overwriting("adjoint_product", (x, x[..., :2]), {}, (x,)),
         Overwriting("squared_row_norms", (x,), {}, (x,)),
         Overwriting("thin_product", (z, x[..., :1]), {}, (z, x)),
         Overwriting("add_solve", (0.5, x, 2.0, d), {**over, "owned": True, "out": out}, ()),

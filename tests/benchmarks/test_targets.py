@@ -24,6 +24,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_every_row_has_a_number_and_a_bar(folder):
     found = json.loads((folder / "benchmarks-orthogonalize.json").read_text())
     assert found["settings"]["quick"]
@@ -76,5 +77,6 @@ def test_the_truth_in_float64_is_more_than_an_svd():
         (rough,) = accuracy.truth(x, None)
         # The condition of the problem times the unit of the arithmetic: 1e6 eps.
         assert np.abs(known.factor - exact).max() < 1e6 * np.finfo(np.longdouble).eps
-        assert np.abs(rough.factor - exact).max() > 1e-12
+        # How far an SVD is from the truth depends on the library; that it is further, does not.
+        assert np.abs(rough.factor - exact).max() > 10 * np.abs(known.factor - exact).max()
         assert accuracy.verify(rough.factor, [known]).distance > 1e-12

@@ -18,6 +18,7 @@ def supported(operation: Operation, library: Library) -> Operation:
     return operation
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_type_dtype_shape_and_device_are_kept_and_the_input_untouched(
     operation: Operation, library: Library
@@ -119,6 +120,7 @@ def test_non_contiguous_input(operation: Operation, library: Library) -> None:
             np.testing.assert_allclose(y, z, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_a_stack_is_a_loop(operation: Operation, library: Library, dtype: str) -> None:
     call = supported(operation, library).call

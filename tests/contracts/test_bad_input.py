@@ -11,6 +11,8 @@ from specdesc import preconditioners, prox, rules, schedules
 from tests import support
 from tests.support import OPERATIONS, Library, Operation
 
+pytestmark = pytest.mark.essential
+
 SHAPE = (6, 4)
 
 TABLE = pytest.mark.parametrize("operation", OPERATIONS, ids=str)

@@ -274,6 +274,7 @@ def test_transforms_of_torch_compose(torch: Any) -> None:
     torch.testing.assert_close(forward, reverse)
 
 
+@pytest.mark.slow
 @TRACED
 def test_compiled_gradients_of_torch_equal_eager_ones(torch: Any) -> None:
     torch.compiler.reset()

@@ -9,6 +9,8 @@ from specdesc import minimize, orthogonalize, prox, rules
 from tests import support
 from tests.support import OPERATIONS, Operation, leaves
 
+pytestmark = pytest.mark.essential
+
 da = pytest.importorskip("dask.array", reason="dask is not installed")
 
 DASK = next(way for way in support.LIBRARIES if way.name == "dask")
@@ -44,6 +46,7 @@ def test_minimize_says_why() -> None:
         minimize(lambda x: (x.sum(), x), x, rules.NormalizedGradient(0.1), steps=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [(2, 48, 44), (1, 48, 44), (1, 24, 11), (2, 7, 44)], ids=str)
 @pytest.mark.parametrize("method", ["polynomial", "newton-schulz", "polar-express", "auto"])
 def test_chunks_do_not_matter(chunks: tuple[int, ...], method: str) -> None:

@@ -62,6 +62,7 @@ def compare(operation: Operation, library: Library, found: Any, expected: Any, e
 # --- jax -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.essential
 @EVERY
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("complex64", marks=pytest.mark.slow)])
 def test_jit_equals_eager_to_rounding(operation: Operation, dtype: str, jax: Any) -> None:
@@ -221,6 +222,7 @@ def test_the_full_output_comes_out_of_jit_with_all_fields(jax: Any) -> None:
 # --- torch ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @EVERY
 def test_compiled_torch_meets_the_contract_of_eager_torch(operation: Operation, torch: Any) -> None:
     """In one graph, without a break: planning and look-up of the backend are constants."""

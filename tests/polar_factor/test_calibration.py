@@ -110,6 +110,7 @@ def test_orthogonalize_runs_the_method_of_the_table():
                 np.testing.assert_array_equal(auto.factor, same.factor)
 
 
+@pytest.mark.slow
 def test_the_table_can_be_made_again(tmp_path):
     pytest.importorskip("torch", reason="the table has decisions for torch")
     pytest.importorskip("tqdm", reason="calibration shows its progress")

@@ -109,6 +109,7 @@ def test_traced_on_jax() -> None:
     check_mixed(np.asarray(jax.jit(lambda y: spectral_clip(y, 1.0))(jax.numpy.asarray(x))), x)
 
 
+@pytest.mark.slow
 def test_traced_on_torch() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     torch.compiler.reset()

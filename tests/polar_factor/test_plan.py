@@ -43,6 +43,7 @@ def stack(shape: tuple[int, int], floor: float, dtype: str, rng: np.random.Gener
     return np.stack(rows).astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_error_is_a_bound_for_hard_spectra(dtype: str, shape: tuple[int, int]) -> None:
