@@ -3,7 +3,8 @@
 from specdesc._lib.checks import check_same_shape
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
-from specdesc.backends.entry import enter
+from specdesc.backends import Backend
+from specdesc.backends.entry import check_supported, enter
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
 from specdesc.prox.operator import step_of
@@ -74,11 +75,27 @@ def proximal_step(
     """
     backend = enter("proximal_step", x, d, names=("x", "d"))
     check_same_shape(x, d, "x", "d")
+    return preconditioned_step(x, d, step, preconditioner, g, backend=backend)
+
+
+def preconditioned_step(
+    x: Array,
+    d: Array,
+    step: float | Array,
+    preconditioner: Preconditioner,
+    g: Operator,
+    /,
+    *,
+    backend: Backend,
+) -> Array:
+    """Return what `proximal_step` returns, for arrays that were checked."""
+    check_supported("proximal_step", backend)
     xp = backend.xp
     with backend.guard(x):
         length = step_of(step, x, backend)
         if length.ndim:
             length = length[..., None]
         start, finite = replace_broken(x, backend=backend)
-        y = start - xp.astype(length, x.dtype) * preconditioner(d)
-        return g.anisotropic_prox(restore(y, finite, backend=backend), step, preconditioner)
+        direction = preconditioner.apply(d, backend=backend)
+        y = restore(start - xp.astype(length, x.dtype) * direction, finite, backend=backend)
+        return g.preconditioned_point(y, step, preconditioner, backend=backend).point

@@ -26,7 +26,7 @@ from specdesc._linalg import ky_fan
 from specdesc._linalg.basic import balance, frobenius, restore, row_energies, thin_svd
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
-from specdesc.backends.entry import enter
+from specdesc.backends.entry import check_supported, enter
 
 __all__ = [
     "Columns",
@@ -169,8 +169,12 @@ class _Norm:
             return restore(found, per_batch(balanced.finite), backend=backend)
 
     def _uphill(self, g: Array, length: float | None) -> Array:
-        """Return the steepest ascent times a length, or times the dual norm for None."""
         backend = enter(f"norms.{type(self).__name__}", g)
+        return self.uphill(g, length, backend=backend)
+
+    def uphill(self, g: Array, length: float | None, /, *, backend: Backend) -> Array:
+        """Return the steepest ascent times a length, or times the dual norm for None."""
+        check_supported(f"norms.{type(self).__name__}", backend)
         xp = backend.xp
         self._check(g)
         with backend.guard(g):
@@ -408,6 +412,11 @@ class Rows(MaxVectorNorm):
     """The largest length of a row, `MaxVectorNorm(-1)` by name."""
 
     axis: int = field(default=-1, init=False)
+
+
+def direction(norm: Norm, g: Array, /, *, backend: Backend) -> Array:
+    """Return `norm.direction` of an array that was checked; norms of others check their own."""
+    return norm.uphill(g, 1.0, backend=backend) if isinstance(norm, _Norm) else norm.direction(g)
 
 
 def _over(x: Array, sizes: Array, backend: Backend) -> Array:

@@ -6,6 +6,7 @@ result is a number or an array of the batch shape. Rules accept a plain number f
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from specdesc._lib.arrays import per_batch
@@ -13,7 +14,8 @@ from specdesc._lib.checks import check_positive_rank
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import balance, frobenius, restore
-from specdesc.backends.entry import enter
+from specdesc.backends import Backend
+from specdesc.backends.entry import check_supported, enter
 
 __all__ = [
     "Schedule",
@@ -26,6 +28,9 @@ __all__ = [
     "polyak",
     "storm",
 ]
+
+#: The name in the capability table.
+_NAME = "schedules.polyak"
 
 Schedule = Callable[..., "float | Array"]
 
@@ -195,6 +200,47 @@ def storm(horizon: int | None = None, *, step: float = 1.0, alpha: float = 1.0) 
     return _powers(horizon, (step, 2.0 / 3.0), (alpha, 2.0 / 3.0))
 
 
+@dataclass(frozen=True)
+class Polyak:
+    """The schedule of `polyak`."""
+
+    optimum: float
+    scale: float
+    rank: int | None
+    decrease: "float | Schedule | None"
+
+    def __call__(
+        self, t: float | Array, *, value: Array | None = None, grad: Array | None = None
+    ) -> Array:
+        """Return the step size."""
+        backend = None if self.rank is not None or grad is None else enter(_NAME, grad)
+        return self.at(t, value, grad, backend=backend)
+
+    def at(
+        self,
+        t: float | Array,
+        value: Array | None,
+        grad: Array | None,
+        /,
+        *,
+        backend: Backend | None,
+    ) -> Array:
+        """Return the step size for a gradient that was checked."""
+        if value is None:
+            msg = "polyak needs the objective: pass value= to update"
+            raise ValueError(msg)
+        excess = _positive_part(value - self.optimum)
+        if self.decrease is not None:
+            most = self.decrease(t) if callable(self.decrease) else self.decrease
+            excess = _at_most(excess, most)
+        if self.rank is not None:
+            return self.scale * excess / self.rank**0.5
+        if grad is None or backend is None:
+            msg = "polyak without a rank needs the gradient: pass grad="
+            raise ValueError(msg)
+        return self.scale * _over_norm(excess, grad, backend)
+
+
 def polyak(
     *,
     optimum: float = 0.0,
@@ -229,24 +275,7 @@ def polyak(
     of normalized gradient steps on a convex Lipschitz problem goes to the minimum: they are
     subgradient steps of lengths that go to 0 with an infinite sum (known; the cap is ours).
     """
-
-    def schedule(
-        t: float | Array, *, value: Array | None = None, grad: Array | None = None
-    ) -> Array:
-        if value is None:
-            msg = "polyak needs the objective: pass value= to update"
-            raise ValueError(msg)
-        excess = _positive_part(value - optimum)
-        if decrease is not None:
-            excess = _at_most(excess, decrease(t) if callable(decrease) else decrease)
-        if rank is not None:
-            return scale * excess / rank**0.5
-        if grad is None:
-            msg = "polyak without a rank needs the gradient: pass grad="
-            raise ValueError(msg)
-        return scale * _over_norm(excess, grad)
-
-    return schedule
+    return Polyak(optimum, scale, rank, decrease)
 
 
 def frank_wolfe(weight_decay: float, /) -> Schedule:
@@ -294,8 +323,8 @@ def _at_most(excess: Array, most: float | Array) -> Array:
     return most - _positive_part(most - excess)
 
 
-def _over_norm(excess: Array, grad: Array) -> Array:
-    backend = enter("schedules.polyak", grad)
+def _over_norm(excess: Array, grad: Array, backend: Backend) -> Array:
+    check_supported(_NAME, backend)
     xp = backend.xp
     balanced = balance(working(xp, grad), backend=backend)
     norm = per_batch(frobenius(balanced.matrix, xp=xp) * balanced.scale)

@@ -18,7 +18,8 @@ from specdesc._lib.dtypes import working
 from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
-from specdesc._orthogonalize import orthogonalize
+from specdesc._polar_factor.method import Request
+from specdesc._polar_factor.solvers import orthogonal_factor
 from specdesc.backends import Backend
 from specdesc.backends.creation import identity
 from specdesc.preconditioners.kernels import Kappa, Kernel
@@ -64,7 +65,7 @@ def _isometry(x: Array, eps: float, backend: Backend) -> tuple[Array, Array]:
     shift = xp.broadcast_to(eps * identity(m, x, backend=backend), (*x.shape[:-1], m))
     floor = min(eps / math.hypot(1.0, eps), 0.5)
     both = xp.concat([x, shift], axis=-1)
-    factor = orthogonalize(both, floor=floor, method="polynomial")
+    factor, *_ = orthogonal_factor(both, Request(None, floor, "polynomial"), backend=backend)
     return factor[..., :n], factor[..., n:]
 
 

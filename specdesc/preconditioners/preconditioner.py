@@ -68,7 +68,11 @@ class Preconditioner:
 
     def __call__(self, x: Array, /) -> Array:
         """Return grad phi*(x), a new array like `x`; zero magnitudes stay zero."""
-        backend = enter("preconditioners", x)
+        return self.apply(x, backend=enter("preconditioners", x))
+
+    def apply(self, x: Array, /, *, backend: Backend) -> Array:
+        """Return the map of an array that was checked."""
+        check_supported("preconditioners", backend)
         if not self._without_svd(x, backend):
             check_supported(f"preconditioners[{self._way()}]", backend)
         with backend.guard(x):
@@ -95,7 +99,7 @@ class Preconditioner:
 
     def _enter(self, x: Array) -> Backend:
         backend = enter("preconditioners", x)
-        enter(f"preconditioners[{self._way()}]", x)
+        check_supported(f"preconditioners[{self._way()}]", backend)
         return backend
 
     def _way(self) -> str:
@@ -107,7 +111,7 @@ class Preconditioner:
 
         On a CPU the SVD costs less at the same accuracy, see docs/proximal.md.
         """
-        if self.geometry != "spectral" or not self.normalize or backend.may_branch(x):
+        if self.geometry != "spectral" or not self.normalize or backend.branches:
             return False
         missing = "preconditioners[spectral]" in backend.capabilities.unsupported
         dear = missing or backend.multiplies(x)

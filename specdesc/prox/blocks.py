@@ -19,7 +19,7 @@ SIZE = 1 << 17
 def elementwise(function: Callable[[Array], Array], s: Array, /, *, backend: Backend) -> Array:
     """Apply a function of single numbers, which takes arrays of shape (..., count)."""
     size, most = math.prod(s.shape), _most(s, backend)
-    if size <= 2 * most or not backend.may_branch(s):
+    if size <= 2 * most or not backend.branches:
         return function(s)
     flat = backend.xp.reshape(s, (size,))
     pieces = [function(flat[i : i + most]) for i in range(0, size, most)]
@@ -37,7 +37,7 @@ def magnitudes(
 def rows(function: Callable[[Array], Array], s: Array, /, *, backend: Backend) -> Array:
     """Apply a function of the last axis to many rows."""
     size, length, most = math.prod(s.shape), s.shape[-1], _most(s, backend)
-    if size <= 2 * most or not backend.may_branch(s) or s.ndim == 1:
+    if size <= 2 * most or not backend.branches or s.ndim == 1:
         return function(s)
     flat = backend.xp.reshape(s, (size // length, length))
     count = max(most // length, 1)

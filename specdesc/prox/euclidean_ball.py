@@ -41,7 +41,7 @@ def project(s: Array, radius: float, phi: Phi, /, *, backend: Backend) -> Array:
     edge = edge * (radius / xp.maximum(reach, radius + 0.0 * reach))
     euclidean = xp.where(outside & (reach <= radius * (1.0 + unit)), edge, euclidean)
     wanted = outside & (reach < radius * (1.0 - unit))
-    if backend.may_branch(s) and not bool(xp.any(wanted)):
+    if backend.branches and not bool(xp.any(wanted)):
         return euclidean
     # In units of the radius; where nothing is to be done, a problem that converges at once.
     scaled = xp.where(wanted, s / radius, xp.full_like(s, s.shape[-1] ** -0.5))
@@ -88,7 +88,7 @@ def _by_multiplier(s: Array, phi: Phi, backend: Backend) -> Array:
         rise = xp.sum(x * fall, axis=-1, keepdims=True)
         # N = 1 / size - 1 and N' = rise / size³.
         new = mu + (size - 1.0) * size * size / xp.where(rise > 0, rise, xp.ones_like(rise))
-        if backend.may_branch(s) and bool(xp.all(xp.abs(size - 1.0) <= 4 * unit)):
+        if backend.branches and bool(xp.all(xp.abs(size - 1.0) <= 4 * unit)):
             break
         mu = xp.maximum(xp.where(rise > 0, new, mu), least)
     return _point(s, mu, phi, x, INNER, backend)

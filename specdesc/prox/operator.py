@@ -10,7 +10,7 @@ from specdesc._linalg.basic import all_finite, restore
 from specdesc._linalg.magnitudes import Geometry, Parts
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
-from specdesc.backends.entry import check_per_matrix, enter
+from specdesc.backends.entry import check_per_matrix, check_supported, enter
 from specdesc.preconditioners import Preconditioner
 from specdesc.preconditioners.kernels import Quadratic
 from specdesc.prox import geometries, isotropic, real
@@ -128,9 +128,15 @@ class Operator:
 
     def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
         """Return argmin over x of value(x) + ||x - y||² / (2 step); for a set the projection."""
-        backend, matrix = self._enter(y, "y")
+        backend, _ = self._enter(y, "y")
+        return self.proximal_point(y, step, backend=backend)
+
+    def proximal_point(self, y: Array, step: float | Array, /, *, backend: Backend) -> Array:
+        """Return the prox of an array that was checked."""
+        matrix = self._admit(y, "y", backend)
         with backend.guard(y):
             size = step_of(step, matrix, backend)
+            backend = _unless_traced(size, backend)
             if 0 in matrix.shape:
                 return zeros(y.shape, y, backend=backend)
             direct = self._direct(matrix, backend)
@@ -199,10 +205,28 @@ class Operator:
         farther than `step`; where no point of a set is within reach, the result is the Euclidean
         projection. Of several solutions the one of the smallest magnitude is returned.
         """
+        backend, _ = self._enter(y, "y")
+        found = self.preconditioned_point(
+            y, step, preconditioner, backend=backend, full_output=full_output
+        )
+        return found if full_output else found.point
+
+    def preconditioned_point(
+        self,
+        y: Array,
+        step: float | Array,
+        preconditioner: Preconditioner,
+        /,
+        *,
+        backend: Backend,
+        full_output: bool = False,
+    ) -> AnisotropicProx:
+        """Return the anisotropic prox of an array that was checked; the status only if asked."""
         how = geometries.find(self, preconditioner.geometry)
-        backend, matrix = self._enter(y, "y")
+        matrix = self._admit(y, "y", backend)
         with backend.guard(y):
             size = step_of(step, matrix, backend)
+            backend = _unless_traced(size, backend)
             if 0 in matrix.shape:
                 point = zeros(y.shape, y, backend=backend)
                 status = backend.xp.astype(_none(matrix, backend), backend.xp.int32)
@@ -211,10 +235,10 @@ class Operator:
                 alike = not geometries.needs_kernel(self, geometry)
                 direct = self._direct(matrix, backend) if alike else None
                 if direct is not None and not full_output:
-                    return direct
+                    return AnisotropicProx(direct, size)  # nobody reads the status
                 point, status = self._anisotropic(matrix, size, preconditioner, how, backend)
                 point = backend.xp.reshape(point if direct is None else direct, y.shape)
-            return AnisotropicProx(point, status) if full_output else point
+            return AnisotropicProx(point, status)
 
     def _direct(self, y: Array, backend: Backend) -> Array | None:
         """Return the projection of matrices by a way that needs no magnitudes, None for none."""
@@ -228,14 +252,19 @@ class Operator:
 
     def _enter(self, x: Array, name: str = "x") -> tuple[Backend, Array]:
         """Check a point and return it as a stack of matrices: a vector is a matrix of one row."""
-        vectors = self._axes == (-1,)
-        backend = enter(f"prox.{type(self).__name__}", x, names=(name,), ndim=1 if vectors else 2)
+        ndim = 1 if self._axes == (-1,) else 2
+        backend = enter(f"prox.{type(self).__name__}", x, names=(name,), ndim=ndim)
+        return backend, self._admit(x, name, backend)
+
+    def _admit(self, x: Array, name: str, backend: Backend) -> Array:
+        """Return an array as a stack of matrices that this function is defined for."""
+        check_supported(f"prox.{type(self).__name__}", backend)
         if self.frame == "entries" and is_complex(backend.xp, x.dtype):
             msg = f"{name} must be real for {type(self).__name__}, got {x.dtype}"
             raise TypeError(msg)
-        matrix = x[..., None, :] if vectors else x
+        matrix = x[..., None, :] if self._axes == (-1,) else x
         self._check(matrix)
-        return backend, matrix
+        return matrix
 
     def _check(self, x: Array) -> None:
         """Raise `ValueError` if the set has no such matrices."""
@@ -263,7 +292,7 @@ class Operator:
         moves = phi.step > 0
         phi = phi._replace(step=xp.where(moves, phi.step, xp.ones_like(phi.step)))
         moved = self.profile.prox(s, phi, backend=backend)
-        if self.is_set or (backend.may_branch(s) and bool(xp.all(moves))):
+        if self.is_set or (backend.branches and bool(xp.all(moves))):
             return moved
         return xp.where(moves, moved, s)
 
@@ -273,7 +302,7 @@ class Operator:
         if not self.is_set:
             return point
         inside = self._inside(taken, magnitudes.slack(taken.matrix, xp=backend.xp), backend)
-        if not backend.may_branch(inside) or bool(backend.xp.any(inside)):
+        if not backend.branches or bool(backend.xp.any(inside)):
             point = backend.xp.where(inside[..., None, None], taken.matrix, point)
         return restore(point, taken.finite, backend=backend)
 
@@ -306,7 +335,7 @@ class Operator:
             return point, status_of(own, longest, backend, step, reach)
         taken = own
         if self.frame == "norm":
-            enter(f"preconditioners[{preconditioner.geometry}]", x)
+            check_supported(f"preconditioners[{preconditioner.geometry}]", backend)
             taken = magnitudes.take_apart(x, preconditioner.geometry, backend=backend)
         s = self._magnitudes(taken.magnitudes, phi, backend)
         point = taken.rebuild(s)
@@ -373,10 +402,17 @@ def step_of(step: float | Array, x: Array, backend: Backend) -> Array:
     real_ = real_dtype(xp, working(xp, x).dtype)
     if isinstance(step, (int, float)):
         check_non_negative(step, "step")
-        return xp.asarray(float(step), dtype=real_, device=backend.device(x))
+        return xp.full((), float(step), dtype=real_, device=backend.placement)
     check_per_matrix(backend, step, x, "step")
     size = xp.astype(step, real_, copy=False)
     return size if size.ndim == 0 else size[..., None]
+
+
+def _unless_traced(step: Array, backend: Backend) -> Backend:
+    """Return a backend that looks at no values where the step alone is traced."""
+    if not backend.branches or backend.may_branch(step):
+        return backend
+    return backend.bound(False, backend.placement)
 
 
 def check_non_negative(value: float, name: str) -> None:

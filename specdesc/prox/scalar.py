@@ -62,7 +62,7 @@ def rising(
     c = phi.step * b
     count = steps or STEPS[_precision(like, xp)]
     most = xp.asarray(
-        0.25 * largest_finite(xp, like.dtype) ** 0.5, dtype=like.dtype, device=backend.device(like)
+        0.25 * largest_finite(xp, like.dtype) ** 0.5, dtype=like.dtype, device=backend.placement
     )
     lines = [] if closed(kernel) else _tangents(kernel, c, like, backend)
 
@@ -79,7 +79,7 @@ def rising(
             t, pre, slope = _newton(t, q, c, s, phi, low, None, count, backend)
         # Each of the two is the accurate one where the other amplifies rounding.
         steep = c * slope >= 1.0
-        if backend.may_branch(s) and not bool(xp.any(steep)):
+        if backend.branches and not bool(xp.any(steep)):
             return s - phi.step * pre
         rates = b if isinstance(b, float) else xp.where(b > 0, b, xp.ones_like(b))
         return xp.where(steep, (t - a) / rates, s - phi.step * pre)
@@ -146,7 +146,7 @@ def _newton(
     curvature / 2 times the square of the step, which s compares with.
     """
     xp, kernel, unit = backend.xp, phi.kernel, eps(backend.xp, q.dtype)
-    branches = backend.may_branch(s)
+    branches = backend.branches
     enough = (4.0 * unit / kernel.curvature) * (s / phi.step) if branches else s
     for i in range(count):
         pre, flatness = kernel.both(t, xp=xp)
@@ -169,7 +169,7 @@ def _newton(
 def _tangents(kernel: Kernel, c: Array, like: Array, backend: Backend) -> list[tuple[Array, Array]]:
     """Return lines in q below the root: as pre is concave, its tangents lie above it."""
     xp = backend.xp
-    nodes = xp.asarray(NODES, dtype=like.dtype, device=backend.device(like))
+    nodes = xp.asarray(NODES, dtype=like.dtype, device=backend.placement)
     pre, slope = kernel.both(nodes, xp=xp)
     factor = 1.0 / (1.0 + c * slope)
     offset = -c * (pre - nodes * slope) * factor

@@ -66,7 +66,7 @@ class SumBall:
         def project(part: Array) -> Array:
             p = on_simplex(part, self.radius, backend=backend)
             inside = xp.sum(part, axis=-1, keepdims=True) <= self.radius
-            if backend.may_branch(s) and not bool(xp.any(inside)):
+            if backend.branches and not bool(xp.any(inside)):
                 return p
             return xp.where(inside, part, p)
 
@@ -161,7 +161,7 @@ class Leading:
     def _kept(self, s: Array, backend: Backend) -> Array:
         xp = backend.xp
         if self.ordered:
-            return xp.arange(s.shape[-1], device=backend.device(s)) < self.count
+            return xp.arange(s.shape[-1], device=backend.placement) < self.count
         # Ranks, not a threshold: a threshold keeps too many where magnitudes tie.
         order = xp.argsort(s, axis=-1, descending=True, stable=True)
         return xp.argsort(order, axis=-1) < self.count
@@ -241,13 +241,13 @@ def on_simplex(s: Array, total: float, /, *, backend: Backend) -> Array:
         return xp.zeros_like(s)
     z = xp.max(s, axis=-1, keepdims=True) - s
     first = xp.sort(z, axis=-1, stable=False)
-    if backend.may_branch(s):
+    if backend.branches:
         bound = xp.minimum(
             xp.sum(z, axis=-1, keepdims=True) / n + total / n, 0.0 * z[..., :1] + total
         )
         counted = xp.sum(xp.astype(z <= bound, xp.int32), axis=-1)
         first = first[..., : min(int(xp.max(counted)) + 1, n)]
-    counts = xp.arange(1, first.shape[-1] + 1, dtype=s.dtype, device=backend.device(s))
+    counts = xp.arange(1, first.shape[-1] + 1, dtype=s.dtype, device=backend.placement)
     sums = xp.cumulative_sum(first, axis=-1)
     shift = xp.min((sums + total) / counts, axis=-1, keepdims=True)
     p = xp.maximum(shift - z, xp.zeros_like(shift))

@@ -53,7 +53,7 @@ class SpectralBall(BoundedSet):
         return sets.Interval(0.0, self.radius)
 
     def _direct(self, y: Array, backend: Backend) -> Array | None:
-        if not backend.may_branch(y):
+        if not backend.branches:
             return None
         return clip(y, self.radius, magnitudes.slack(y, xp=backend.xp), backend=backend)
 
@@ -92,7 +92,7 @@ class SpectralInterval(BoundedSet):
         return sets.Interval(self.low, self.high)
 
     def _direct(self, y: Array, backend: Backend) -> Array | None:
-        if not backend.may_branch(y) or min(y.shape[-2:]) <= SMALL:
+        if not backend.branches or min(y.shape[-2:]) <= SMALL:
             return None
         if 0.0 < self.low < SEEN * self.high:
             return None

@@ -21,7 +21,7 @@ STEPS = 80
 
 def found_once(s: Array, step: Array, backend: Backend, /) -> bool:
     """Say whether the jump is to be found before the magnitudes are looked at."""
-    return backend.may_branch(s) and step.ndim == 0 and math.prod(s.shape) >= MANY
+    return backend.branches and step.ndim == 0 and math.prod(s.shape) >= MANY
 
 
 def level(phi: Phi, value: float, backend: Backend, /) -> Array:

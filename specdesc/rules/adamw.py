@@ -69,7 +69,7 @@ class AdamW:
         """Return the state before the first step."""
         state = rule.initial_state(x, None)
         backend = rule.enter_update(x, x)
-        xp, device = backend.xp, backend.device(x)
+        xp, device = backend.xp, backend.placement
         wide, shape = working(xp, x[..., :0, :0]).dtype, tuple(x.shape)
         return {
             **state,
@@ -91,7 +91,7 @@ class AdamW:
         backend = rule.enter_update(x, grad)
         xp = backend.xp
         with backend.guard(x):
-            size = rule.length(self.step, x, grad, state, value)
+            size = rule.length(self.step, x, grad, state, value, backend=backend)
             pull, finite = replace_broken(working(xp, grad), backend=backend)
             first, second = self.betas
             mean = first * state["mean"] + (1.0 - first) * pull
@@ -103,7 +103,9 @@ class AdamW:
             shrink = 1.0 / (bias * (root / bias_of_squares**0.5 + self.eps))
             direction = restore(mean * xp.astype(shrink, mean.dtype), finite, backend=backend)
             y = rule.move(x, size, direction, self.weight_decay, backend=backend)
-            return rule.finish(y, size, None, {**state, "mean": mean, "root_mean_square": root})
+            return rule.finish(
+                y, size, None, {**state, "mean": mean, "root_mean_square": root}, backend=backend
+            )
 
 
 def _unbias(beta: float, t: Array, like: Array, xp: Namespace) -> Array | float:

@@ -30,11 +30,17 @@ def initial_state(x: Array, /) -> State:
 
 
 def factor(
-    beta: float | Schedule, x: Array, grad: Array, state: State, value: Array | None, /
+    beta: float | Schedule,
+    x: Array,
+    grad: Array,
+    state: State,
+    value: Array | None,
+    /,
+    *,
+    backend: Backend,
 ) -> Array:
     """Return beta at this state, (..., 1, 1), in the dtype that sums are made in."""
-    backend = enter("rules", x, grad, names=("x", "grad"))
-    found = rule.length(beta, x, grad, state, value, name="beta")
+    found = rule.length(beta, x, grad, state, value, name="beta", backend=backend)
     return backend.xp.astype(found[..., None, None], working(backend.xp, x).dtype)
 
 

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal, get_args
 from specdesc._lib.dtypes import is_complex, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import replace_broken
-from specdesc._orthogonalize import orthogonalize
 from specdesc._polar_factor.method import METHODS, Method
 from specdesc.backends import Backend
 from specdesc.rules import momentum, rule
+from specdesc.rules.factor import factor
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
 from specdesc.schedules import Schedule
@@ -128,8 +128,8 @@ class Muon:
         backend = rule.enter_update(x, grad)
         xp = backend.xp
         with backend.guard(x):
-            size = rule.length(self.step, x, grad, state, value)
-            beta = momentum.factor(self.beta, x, grad, state, value)
+            size = rule.length(self.step, x, grad, state, value, backend=backend)
+            beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             pull = self._with_l2(grad, x, backend)
             average = momentum.heavy_ball if self.momentum == "heavy_ball" else momentum.ema
             buffer = ahead = average(state["momentum_buffer"], pull, beta, backend=backend)
@@ -137,7 +137,7 @@ class Muon:
                 ahead = average(self._weighed(buffer, beta, state, xp), pull, beta, backend=backend)
             direction = self._factor(ahead, backend)
             y = self._moved(x, size, direction, backend)
-            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer})
+            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
 
     def _with_l2(self, grad: Array, x: Array, backend: Backend) -> Array:
         if self.decay != "l2" or self.weight_decay == 0.0:
@@ -155,13 +155,13 @@ class Muon:
 
     def _factor(self, x: Array, backend: Backend) -> Array:
         if self.polar_dtype is None:
-            return orthogonalize(x, method=self.method)
+            return factor(x, self.method, backend=backend)
         xp = backend.xp
         wanted = getattr(xp, self.polar_dtype, None)
         if wanted is None or is_complex(xp, wanted) != is_complex(xp, x.dtype):
             msg = f"polar_dtype must suit {x.dtype} of {backend.name}, got {self.polar_dtype!r}"
             raise ValueError(msg)
-        return orthogonalize(xp.astype(x, wanted, copy=False), method=self.method)
+        return factor(xp.astype(x, wanted, copy=False), self.method, backend=backend)
 
     def _moved(self, x: Array, size: Array, direction: Array, backend: Backend) -> Array:
         xp = backend.xp

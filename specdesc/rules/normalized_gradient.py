@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from specdesc._lib.typing import Array
+from specdesc.backends import Backend
 from specdesc.norms import Frobenius
 from specdesc.rules.steepest import Steepest
 
@@ -25,5 +26,5 @@ class NormalizedGradient(Steepest):
     A zero gradient is a zero step. Each matrix of a stack is normalized by its own norm.
     """
 
-    def _direction(self, grad: Array, /) -> Array:
-        return Frobenius().direction(grad)
+    def _direction(self, grad: Array, /, *, backend: Backend) -> Array:
+        return Frobenius().uphill(grad, 1.0, backend=backend)

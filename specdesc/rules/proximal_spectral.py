@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from specdesc._lib.typing import Array
-from specdesc._proximal import proximal_step
+from specdesc._proximal import preconditioned_step
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
 from specdesc.rules import momentum, rule
@@ -75,10 +75,10 @@ class ProximalSpectral:
         """Return the next point and state."""
         backend = rule.enter_update(x, grad)
         with backend.guard(x):
-            size = rule.length(self.step, x, grad, state, value)
+            size = rule.length(self.step, x, grad, state, value, backend=backend)
             size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
-            beta = momentum.factor(self.beta, x, grad, state, value)
+            beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             beta = momentum.from_first(beta, state, backend=backend)
             buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
-            y = proximal_step(x, buffer, size, preconditioner=self.preconditioner, g=self.g)
-            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer})
+            y = preconditioned_step(x, buffer, size, self.preconditioner, self.g, backend=backend)
+            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from specdesc._lib.checks import check_same_shape
 from specdesc._lib.typing import Array
-from specdesc._proximal import proximal_step
+from specdesc._proximal import preconditioned_step
 from specdesc.backends.entry import enter
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
@@ -89,19 +89,19 @@ class ProximalStorm:
         backend = rule.enter_update(x, grad)
         before = self._before(grad, state, previous_grad)
         with backend.guard(x):
-            size = rule.length(self.step, x, grad, state, value)
+            size = rule.length(self.step, x, grad, state, value, backend=backend)
             size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
-            beta = momentum.factor(self.beta, x, grad, state, value)
+            beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             beta = momentum.from_first(beta, state, backend=backend)
             terms = ((1.0, grad), (beta, state["momentum_buffer"]), (-beta, before))
             buffer = momentum.combination(*terms, like=grad, backend=backend)
-            y = proximal_step(x, buffer, size, preconditioner=self.preconditioner, g=self.g)
+            y = preconditioned_step(x, buffer, size, self.preconditioner, self.g, backend=backend)
             state = {**state, "momentum_buffer": buffer}
             if self.approximate:
                 state["previous_grad"] = momentum.combination(
                     (1.0, grad), like=grad, backend=backend
                 )
-            return rule.finish(y, size, None, state)
+            return rule.finish(y, size, None, state, backend=backend)
 
     def _before(self, grad: Array, state: State, previous_grad: Array | None) -> Array:
         if self.approximate:

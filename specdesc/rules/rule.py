@@ -9,8 +9,8 @@ from specdesc._linalg.basic import replace_broken, restore
 from specdesc._linalg.operator import LinearOperator
 from specdesc.backends import Backend
 from specdesc.backends.entry import check_per_matrix, enter
-from specdesc.prox import Function, WarmStarted
-from specdesc.schedules import Schedule
+from specdesc.prox import Function, Operator, WarmStarted
+from specdesc.schedules import Polyak, Schedule
 
 State = dict[str, Array]
 
@@ -64,7 +64,7 @@ def check_share(step: float | Schedule, /) -> None:
 def initial_state(x: Array, g: Function | None, /) -> State:
     """Return the part of a state that every rule has."""
     backend = enter("rules", x)
-    state = {"t": backend.xp.zeros((), dtype=backend.xp.int32, device=backend.device(x))}
+    state = {"t": backend.xp.zeros((), dtype=backend.xp.int32, device=backend.placement)}
     if isinstance(g, WarmStarted):
         state["g_start"] = g.initial_start(x)
     return state
@@ -90,20 +90,25 @@ def length(
     value: Array | None,
     /,
     name: str = "step",
+    *,
+    backend: Backend,
 ) -> Array:
     """Return the step size at this state, of shape () or the batch shape, real.
 
     In float32 at least, so that a count of steps stays exact next to a half precision `x`. Any
     other parameter that may be a schedule is read in the same way, under its own `name`.
     """
-    backend = enter("rules", x)
     xp = backend.xp
     real = real_dtype(xp, working(xp, x).dtype)
     size = step
     if callable(step):
-        size = step(xp.astype(state["t"], real), value=value, grad=grad)
+        t = xp.astype(state["t"], real)
+        if isinstance(step, Polyak):
+            size = step.at(t, value, grad, backend=backend)
+        else:
+            size = step(t, value=value, grad=grad)
     if isinstance(size, (int, float)):
-        return xp.asarray(size, dtype=real, device=backend.device(x))
+        return xp.full((), size, dtype=real, device=backend.placement)
     check_per_matrix(backend, size, x, name)
     return xp.astype(size, real, copy=False)
 
@@ -151,7 +156,9 @@ def move_thin(
     return restore(moved, finite, backend=backend)
 
 
-def finish(y: Array, size: Array, g: Function | None, state: State, /) -> tuple[Array, State]:
+def finish(
+    y: Array, size: Array, g: Function | None, state: State, /, *, backend: Backend
+) -> tuple[Array, State]:
     """Apply the proximal step of `g` and count the step."""
     state = {**state, "t": state["t"] + 1}
     if g is None:
@@ -159,4 +166,6 @@ def finish(y: Array, size: Array, g: Function | None, state: State, /) -> tuple[
     if isinstance(g, WarmStarted):
         y, start = g.prox_from(y, size, state["g_start"], tol=PROX_TOL)
         return y, {**state, "g_start": start}
+    if isinstance(g, Operator):
+        return g.proximal_point(y, size, backend=backend), state
     return g.prox(y, size), state

@@ -3,6 +3,7 @@
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
+from specdesc import norms
 from specdesc._lib.typing import Array
 from specdesc.norms import Norm, Spectral
 from specdesc.rules import momentum, rule
@@ -82,11 +83,11 @@ class Scion:
         """Return the next point and state."""
         backend = rule.enter_update(x, grad)
         with backend.guard(x):
-            size = rule.length(self.step, x, grad, state, value)
-            beta = momentum.factor(self.beta, x, grad, state, value)
+            size = rule.length(self.step, x, grad, state, value, backend=backend)
+            beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
-            direction = self.norm.direction(buffer)
+            direction = norms.direction(self.norm, buffer, backend=backend)
             keep = 1.0 - size if self.constrained else backend.xp.ones_like(size)
             reach = self.radius * size
             y = rule.blend(x, keep[..., None, None], reach, direction, backend=backend)
-            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer})
+            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from specdesc._lib.typing import Array
+from specdesc.backends import Backend
 from specdesc.norms import Max
 from specdesc.rules.steepest import Steepest
 
@@ -26,5 +27,5 @@ class SignDescent(Steepest):
     The sign of a complex entry is the entry over its absolute value; that of 0 is 0.
     """
 
-    def _direction(self, grad: Array, /) -> Array:
-        return Max().direction(grad)
+    def _direction(self, grad: Array, /, *, backend: Backend) -> Array:
+        return Max().uphill(grad, 1.0, backend=backend)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from specdesc._lib.typing import Array
-from specdesc._orthogonalize import orthogonalize
+from specdesc.backends import Backend
+from specdesc.rules.factor import factor
 from specdesc.rules.steepest import Steepest
 
 
@@ -27,5 +28,5 @@ class SpectralDescent(Steepest):
     a zero step. The method and its link to Frank-Wolfe: arXiv:2605.26977 (abstract).
     """
 
-    def _direction(self, grad: Array, /) -> Array:
-        return orthogonalize(grad)
+    def _direction(self, grad: Array, /, *, backend: Backend) -> Array:
+        return factor(grad, "auto", backend=backend)

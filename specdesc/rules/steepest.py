@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from specdesc._lib.typing import Array
+from specdesc.backends import Backend
 from specdesc.prox import Function
 from specdesc.rules import rule
 from specdesc.rules.rule import State
@@ -41,11 +42,11 @@ class Steepest(ABC):
         """Return the next point and state."""
         backend = rule.enter_update(x, grad)
         with backend.guard(x):
-            size = rule.length(self.step, x, grad, state, value)
-            direction = self._direction(grad)
+            size = rule.length(self.step, x, grad, state, value, backend=backend)
+            direction = self._direction(grad, backend=backend)
             y = rule.move(x, size, direction, self.weight_decay, backend=backend)
-            return rule.finish(y, size, self.g, state)
+            return rule.finish(y, size, self.g, state, backend=backend)
 
     @abstractmethod
-    def _direction(self, grad: Array, /) -> Array:
+    def _direction(self, grad: Array, /, *, backend: Backend) -> Array:
         """Return what the step goes against, of norm 1; 0 for a zero gradient."""

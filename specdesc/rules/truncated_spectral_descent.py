@@ -75,7 +75,7 @@ class TruncatedSpectralDescent:
         backend = rule.enter_update(x, grad)
         xp = backend.xp
         with backend.guard(x):
-            size = rule.length(self.step, x, grad, state, value)
+            size = rule.length(self.step, x, grad, state, value, backend=backend)
             found = truncated_svd(
                 grad,
                 self.rank,
@@ -87,4 +87,4 @@ class TruncatedSpectralDescent:
             kept = kept_pairs(found, backend=backend)
             left = found.U * xp.astype(kept, found.U.dtype)[..., None, :]
             y = rule.move_thin(x, size, left, found.Vh, self.weight_decay, backend=backend)
-            return rule.finish(y, size, self.g, {**state, "start": found.start})
+            return rule.finish(y, size, self.g, {**state, "start": found.start}, backend=backend)

@@ -132,7 +132,7 @@ def _stacks(route: Route, arrays: Mapping[str, Array]) -> list[list[Entry]]:
         if entry.rule is not None:
             x = arrays[entry.path]
             backend = _backend(entry.path, x)
-            kind = (entry.group, entry.view.shape, str(x.dtype), str(backend.device(x)))
+            kind = (entry.group, entry.view.shape, str(x.dtype), str(backend.placement))
             stacked = _gains(entry, x, backend) if entry.stack is None else entry.stack
             stacks.setdefault(kind if stacked else (entry.path,), []).append(entry)
     return list(stacks.values())
@@ -140,7 +140,7 @@ def _stacks(route: Route, arrays: Mapping[str, Array]) -> list[list[Entry]]:
 
 def _gains(entry: Entry, x: Array, backend: Backend) -> bool:
     """Say whether one call for many is worth the copies."""
-    return not backend.may_branch(x) or prod(entry.view.shape) <= SMALL
+    return not backend.branches or prod(entry.view.shape) <= SMALL
 
 
 def _backend(path: str, x: Array) -> Backend:

@@ -34,8 +34,8 @@ class HeavyBall:
     ) -> tuple[Array, State]:
         """Return the next point and state."""
         backend = rule.enter_update(x, grad)
-        size = rule.length(self.step, x, grad, state, value)
-        beta = momentum.factor(self.beta, x, grad, state, value)
+        size = rule.length(self.step, x, grad, state, value, backend=backend)
+        beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
         buffer = momentum.heavy_ball(state["momentum_buffer"], grad, beta, backend=backend)
         y = rule.move(x, size, buffer, 0.0, backend=backend)
-        return rule.finish(y, size, None, {**state, "momentum_buffer": buffer})
+        return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
