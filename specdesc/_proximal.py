@@ -98,4 +98,4 @@ def preconditioned_step(
         start, finite = replace_broken(x, backend=backend)
         direction = preconditioner.apply(d, backend=backend)
         y = restore(start - xp.astype(length, x.dtype) * direction, finite, backend=backend)
-        return g.preconditioned_point(y, step, preconditioner, backend=backend).point
+        return g.preconditioned_point(y, step, preconditioner, backend=backend)[0]

@@ -43,10 +43,6 @@ class MaxBall(BoundedSet):
         """A clip."""
         return sets.Interval(0.0, self.radius)
 
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
-
 
 @dataclass(frozen=True)
 class L1Ball(BoundedSet):
@@ -77,10 +73,6 @@ class L1Ball(BoundedSet):
     def profile(self) -> Any:
         """The ball of the sum."""
         return sets.SumBall(self.radius)
-
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
 
 
 @dataclass(frozen=True)
@@ -114,10 +106,6 @@ class Sparse(Operator):
         """The leading entries."""
         return sets.Leading(self.count, ordered=False)
 
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
-
 
 @dataclass(frozen=True)
 class Box(BoundedSet):
@@ -145,10 +133,6 @@ class Box(BoundedSet):
     def profile(self) -> Any:
         """A clip."""
         return sets.Box(self.low, self.high)
-
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
 
 
 @dataclass(frozen=True)
@@ -181,10 +165,6 @@ class Simplex(BoundedSet):
         """The simplex."""
         return sets.ProbabilitySimplex(self.total)
 
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
-
 
 @dataclass(frozen=True)
 class L1(Operator):
@@ -215,10 +195,6 @@ class L1(Operator):
         """The weighted sum."""
         return penalties.Sum(self.weight)
 
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
-
 
 @dataclass(frozen=True)
 class L0(Operator):
@@ -245,10 +221,6 @@ class L0(Operator):
     def profile(self) -> Any:
         """The weighted count."""
         return penalties.Count(self.weight, relative=False)
-
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
 
 
 @dataclass(frozen=True)
@@ -278,10 +250,6 @@ class ElasticNet(Operator):
         """The sum and the squares."""
         return penalties.Squares(self.linear, self.square)
 
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
-
 
 @dataclass(frozen=True)
 class Huber(Operator):
@@ -309,10 +277,6 @@ class Huber(Operator):
     def profile(self) -> Any:
         """The Huber function."""
         return penalties.Huber(self.weight, self.delta)
-
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
 
 
 @dataclass(frozen=True)
@@ -345,10 +309,6 @@ class MCP(Operator):
         """A slope that falls from the start."""
         return penalties.Concave(self.weight, 0.0, self.a * self.weight)
 
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
-
 
 @dataclass(frozen=True)
 class SCAD(Operator):
@@ -379,10 +339,6 @@ class SCAD(Operator):
     def profile(self) -> Any:
         """A slope that falls later."""
         return penalties.Concave(self.weight, self.weight, self.a * self.weight)
-
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
 
 
 def _check_box(low: float, high: float) -> None:

@@ -74,17 +74,14 @@ def needs_kernel(g: "Operator", geometry: Geometry, /) -> bool:
     return bool(g.profile.depends_on_kernel) and not (g.is_set and geometry == "global")
 
 
-def find(g: "Operator", geometry: Geometry, /) -> How:
-    """Return how, or raise `NotImplementedError` with what there is."""
-    found = how(g, geometry)
-    if found is None:
-        there = ", ".join(each for each in GEOMETRIES if how(g, each) is not None)
-        msg = (
-            f"{type(g).__name__} has no prox in the geometry {geometry!r}; it has one in: {there}. "
-            "specdesc.prox.combinations() lists all"
-        )
-        raise NotImplementedError(msg)
-    return found
+def missing(g: "Operator", geometry: Geometry, /) -> NotImplementedError:
+    """Return the exception that says what there is instead."""
+    there = ", ".join(each for each in GEOMETRIES if how(g, each) is not None)
+    msg = (
+        f"{type(g).__name__} has no prox in the geometry {geometry!r}; it has one in: {there}. "
+        "specdesc.prox.combinations() lists all"
+    )
+    return NotImplementedError(msg)
 
 
 def rows(functions: "Iterator[Operator]", /) -> Iterator[Combination]:

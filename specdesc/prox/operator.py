@@ -128,20 +128,20 @@ class Operator:
 
     def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
         """Return argmin over x of value(x) + ||x - y||² / (2 step); for a set the projection."""
-        backend, _ = self._enter(y, "y")
+        backend = self._door(y, "y")
         return self.proximal_point(y, step, backend=backend)
 
     def proximal_point(self, y: Array, step: float | Array, /, *, backend: Backend) -> Array:
         """Return the prox of an array that was checked."""
         matrix = self._admit(y, "y", backend)
         with backend.guard(y):
-            size = step_of(step, matrix, backend)
-            backend = _unless_traced(size, backend)
+            backend = check_step(step, matrix, backend)
             if 0 in matrix.shape:
                 return zeros(y.shape, y, backend=backend)
             direct = self._direct(matrix, backend)
             if direct is not None:
                 return direct
+            size = step_of(step, matrix, backend)
             taken = self._take_apart(matrix, backend)
             point = self._in_frame(taken, Phi(Quadratic(), 1.0, size), backend)
             return backend.xp.reshape(point, y.shape)
@@ -205,11 +205,11 @@ class Operator:
         farther than `step`; where no point of a set is within reach, the result is the Euclidean
         projection. Of several solutions the one of the smallest magnitude is returned.
         """
-        backend, _ = self._enter(y, "y")
-        found = self.preconditioned_point(
+        backend = self._door(y, "y")
+        point, status = self.preconditioned_point(
             y, step, preconditioner, backend=backend, full_output=full_output
         )
-        return found if full_output else found.point
+        return point if status is None else AnisotropicProx(point, status)
 
     def preconditioned_point(
         self,
@@ -220,25 +220,27 @@ class Operator:
         *,
         backend: Backend,
         full_output: bool = False,
-    ) -> AnisotropicProx:
-        """Return the anisotropic prox of an array that was checked; the status only if asked."""
-        how = geometries.find(self, preconditioner.geometry)
+    ) -> tuple[Array, Array | None]:
+        """Return the anisotropic prox of an array that was checked; its status if asked."""
+        geometry = preconditioner.geometry
+        how = geometries.how(self, geometry)
+        if how is None:
+            raise geometries.missing(self, geometry)
         matrix = self._admit(y, "y", backend)
         with backend.guard(y):
-            size = step_of(step, matrix, backend)
-            backend = _unless_traced(size, backend)
+            backend = check_step(step, matrix, backend)
             if 0 in matrix.shape:
                 point = zeros(y.shape, y, backend=backend)
                 status = backend.xp.astype(_none(matrix, backend), backend.xp.int32)
-            else:
-                geometry = preconditioner.geometry
-                alike = not geometries.needs_kernel(self, geometry)
-                direct = self._direct(matrix, backend) if alike else None
-                if direct is not None and not full_output:
-                    return AnisotropicProx(direct, size)  # nobody reads the status
-                point, status = self._anisotropic(matrix, size, preconditioner, how, backend)
-                point = backend.xp.reshape(point if direct is None else direct, y.shape)
-            return AnisotropicProx(point, status)
+                return point, status if full_output else None
+            alike = not geometries.needs_kernel(self, geometry)
+            direct = self._direct(matrix, backend) if alike else None
+            if direct is not None and not full_output:
+                return direct, None
+            size = step_of(step, matrix, backend)
+            point, status = self._anisotropic(matrix, size, preconditioner, how, backend)
+            point = backend.xp.reshape(point if direct is None else direct, y.shape)
+            return point, status if full_output else None
 
     def _direct(self, y: Array, backend: Backend) -> Array | None:
         """Return the projection of matrices by a way that needs no magnitudes, None for none."""
@@ -246,15 +248,14 @@ class Operator:
 
     # --- from matrices to magnitudes -------------------------------------------------------------
 
-    @property
-    def _axes(self) -> Axes:
-        return (-2, -1)
-
     def _enter(self, x: Array, name: str = "x") -> tuple[Backend, Array]:
         """Check a point and return it as a stack of matrices: a vector is a matrix of one row."""
-        ndim = 1 if self._axes == (-1,) else 2
-        backend = enter(f"prox.{type(self).__name__}", x, names=(name,), ndim=ndim)
+        backend = self._door(x, name)
         return backend, self._admit(x, name, backend)
+
+    def _door(self, x: Array, name: str) -> Backend:
+        ndim = 1 if getattr(self, "axes", None) == (-1,) else 2
+        return enter(f"prox.{type(self).__name__}", x, names=(name,), ndim=ndim)
 
     def _admit(self, x: Array, name: str, backend: Backend) -> Array:
         """Return an array as a stack of matrices that this function is defined for."""
@@ -262,7 +263,7 @@ class Operator:
         if self.frame == "entries" and is_complex(backend.xp, x.dtype):
             msg = f"{name} must be real for {type(self).__name__}, got {x.dtype}"
             raise TypeError(msg)
-        matrix = x[..., None, :] if self._axes == (-1,) else x
+        matrix = x[..., None, :] if getattr(self, "axes", None) == (-1,) else x
         self._check(matrix)
         return matrix
 
@@ -408,8 +409,12 @@ def step_of(step: float | Array, x: Array, backend: Backend) -> Array:
     return size if size.ndim == 0 else size[..., None]
 
 
-def _unless_traced(step: Array, backend: Backend) -> Backend:
-    """Return a backend that looks at no values where the step alone is traced."""
+def check_step(step: float | Array, x: Array, backend: Backend) -> Backend:
+    """Check a step, and return a backend that looks at no values where the step is traced."""
+    if isinstance(step, (int, float)):
+        check_non_negative(step, "step")
+        return backend
+    check_per_matrix(backend, step, x, "step")
     if not backend.branches or backend.may_branch(step):
         return backend
     return backend.bound(False, backend.placement)

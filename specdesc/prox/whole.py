@@ -33,10 +33,6 @@ class Zero(Operator):
         """Nothing."""
         return penalties.Nothing()
 
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
-
     def _anisotropic(
         self, x: Array, _: Array, __: Preconditioner, ___: How, backend: Backend
     ) -> tuple[Array, Array]:
@@ -77,10 +73,6 @@ class FrobeniusBall(BoundedSet):
         """The Euclidean ball."""
         return sets.EuclideanBall(self.radius)
 
-    @property
-    def _axes(self) -> Axes:
-        return self.axes
-
 
 @dataclass(frozen=True)
 class Ridge(Operator):
@@ -106,7 +98,3 @@ class Ridge(Operator):
     def profile(self) -> Any:
         """The squares."""
         return penalties.Squares(0.0, self.weight)
-
-    @property
-    def _axes(self) -> Axes:
-        return self.axes

@@ -1,0 +1,120 @@
+"""How many calls a small step makes inside the project, and how often it checks its arrays."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+
+import numpy as np
+import pytest
+
+import specdesc
+from specdesc import norms, preconditioners, prox, rules, schedules
+from specdesc.backends import entry
+
+HOUSES = tuple(
+    str(folder)
+    for folder in (
+        Path(specdesc.__file__).parent,
+        Path(specdesc.__file__).parent.parent / "backends",
+    )
+)
+RNG = np.random.default_rng(0)
+X, G = RNG.standard_normal((32, 16)), RNG.standard_normal((32, 16))
+
+
+def trips(call: Callable[[], object]) -> int:
+    """Count the calls of the second run; comprehensions and re-entered generators left out."""
+    call()
+    count, generators = 0, set[int]()
+    kept: list[FrameType] = []
+
+    def counted(code: CodeType) -> bool:
+        inner = code.co_name.startswith("<") and code.co_name != "<lambda>"
+        return code.co_filename.startswith(HOUSES) and not inner
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        if event != "call" or not counted(frame.f_code):
+            return
+        if frame.f_code.co_flags & inspect.CO_GENERATOR:
+            if id(frame) in generators:
+                return
+            generators.add(id(frame))
+            kept.append(frame)
+        count += 1
+
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_step_of_muon_is_short() -> None:
+    rule = rules.Muon(0.02)
+    state = rule.init(X)
+    assert 30 < trips(lambda: rule.update(X, G, state)) <= 115
+
+
+def test_a_projection_is_short() -> None:
+    ball, preconditioner = prox.SpectralBall(1.0), preconditioners.Sqrt()
+    assert 10 < trips(lambda: ball.anisotropic_prox(X, 0.1, preconditioner)) <= 40
+
+
+def entered(call: Callable[[], object]) -> int:
+    """Count how often arrays are checked."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        count += event == "call" and frame.f_code is entry.enter.__code__
+
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+BALL, SQRT = prox.SpectralBall(1.0), preconditioners.Sqrt(normalize=True)
+RULES: list[rules.Rule] = [
+    rules.SpectralDescent(0.1, weight_decay=0.1, g=BALL),
+    rules.SpectralDescent(schedules.polyak(), g=prox.Nuclear(0.1)),
+    rules.SignDescent(0.1),
+    rules.NormalizedGradient(schedules.geometric(0.1, 0.9)),
+    rules.Muon(0.1, beta=schedules.constant(0.9), weight_decay=0.1, decay="cautious"),
+    rules.Scion(0.1),
+    rules.Scion(0.1, norm=norms.KyFan(2)),
+    rules.AdamW(0.1),
+    rules.ProximalSpectral(0.1, preconditioner=SQRT, g=BALL),
+    rules.ProximalSpectral(
+        0.1, preconditioner=preconditioners.Sign(geometry="global"), g=prox.FrobeniusBall(1.0)
+    ),
+    rules.ProximalStorm(0.1, preconditioner=SQRT, g=prox.Zero(), approximate=True),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_a_rule_enters_once(rule: rules.Rule) -> None:
+    state, value = rule.init(X), np.asarray(2.0)
+    assert entered(lambda: rule.update(X, G, state, value=value)) == 1
+
+
+@pytest.mark.parametrize("norm", [norms.Spectral(), norms.Max(), norms.KyFan(2), norms.Rows()])
+@pytest.mark.parametrize("method", ["value", "dual", "lmo", "direction", "sharp"])
+def test_a_norm_enters_once(norm: norms.Norm, method: str) -> None:
+    assert entered(lambda: getattr(norm, method)(X)) == 1
+
+
+@pytest.mark.parametrize("g", [BALL, prox.MaxBall(1.0), prox.Ridge(1.0), prox.Nuclear(1.0)])
+def test_a_prox_enters_once(g: prox.Operator) -> None:
+    plain = preconditioners.Sqrt(
+        geometry="elementwise" if isinstance(g, prox.MaxBall) else "spectral"
+    )
+    assert entered(lambda: g.value(X)) == 1
+    assert entered(lambda: g.prox(X, 0.1)) == 1
+    assert entered(lambda: g.anisotropic_prox(X, 0.1, plain, full_output=True)) == 1
