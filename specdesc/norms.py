@@ -414,11 +414,6 @@ class Rows(MaxVectorNorm):
     axis: int = field(default=-1, init=False)
 
 
-def direction(norm: Norm, g: Array, /, *, backend: Backend) -> Array:
-    """Return `norm.direction` of an array that was checked; norms of others check their own."""
-    return norm.uphill(g, 1.0, backend=backend) if isinstance(norm, _Norm) else norm.direction(g)
-
-
 def _over(x: Array, sizes: Array, backend: Backend) -> Array:
     """Divide by real sizes, and make 0 of what has the size 0."""
     xp = backend.xp

@@ -201,7 +201,7 @@ def storm(horizon: int | None = None, *, step: float = 1.0, alpha: float = 1.0) 
 
 
 @dataclass(frozen=True)
-class Polyak:
+class _Polyak:
     """The schedule of `polyak`."""
 
     optimum: float
@@ -214,9 +214,9 @@ class Polyak:
     ) -> Array:
         """Return the step size."""
         backend = None if self.rank is not None or grad is None else enter(_NAME, grad)
-        return self.at(t, value, grad, backend=backend)
+        return self.at_checked(t, value, grad, backend=backend)
 
-    def at(
+    def at_checked(
         self,
         t: float | Array,
         value: Array | None,
@@ -275,7 +275,7 @@ def polyak(
     of normalized gradient steps on a convex Lipschitz problem goes to the minimum: they are
     subgradient steps of lengths that go to 0 with an infinite sum (known; the cap is ours).
     """
-    return Polyak(optimum, scale, rank, decrease)
+    return _Polyak(optimum, scale, rank, decrease)
 
 
 def frank_wolfe(weight_decay: float, /) -> Schedule:

@@ -10,7 +10,7 @@ from specdesc._linalg.operator import LinearOperator
 from specdesc.backends import Backend
 from specdesc.backends.entry import check_per_matrix, enter
 from specdesc.prox import Function, Operator, WarmStarted
-from specdesc.schedules import Polyak, Schedule
+from specdesc.schedules import Schedule
 
 State = dict[str, Array]
 
@@ -103,10 +103,12 @@ def length(
     size = step
     if callable(step):
         t = xp.astype(state["t"], real)
-        if isinstance(step, Polyak):
-            size = step.at(t, value, grad, backend=backend)
-        else:
+        # A schedule that looks at the gradient need not check it again.
+        checked = getattr(step, "at_checked", None)
+        if checked is None:
             size = step(t, value=value, grad=grad)
+        else:
+            size = checked(t, value, grad, backend=backend)
     if isinstance(size, (int, float)):
         return xp.full((), size, dtype=real, device=backend.placement)
     check_per_matrix(backend, size, x, name)

@@ -3,8 +3,8 @@
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
-from specdesc import norms
 from specdesc._lib.typing import Array
+from specdesc.backends import Backend
 from specdesc.norms import Norm, Spectral
 from specdesc.rules import momentum, rule
 from specdesc.rules.rule import State
@@ -86,8 +86,16 @@ class Scion:
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
-            direction = norms.direction(self.norm, buffer, backend=backend)
+            direction = self._direction(buffer, backend)
             keep = 1.0 - size if self.constrained else backend.xp.ones_like(size)
             reach = self.radius * size
             y = rule.blend(x, keep[..., None, None], reach, direction, backend=backend)
             return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
+
+    def _direction(self, buffer: Array, backend: Backend) -> Array:
+        """Return the direction; the norm of a user checks its array itself."""
+        uphill = getattr(self.norm, "uphill", None)
+        if uphill is None:
+            return self.norm.direction(buffer)
+        found: Array = uphill(buffer, 1.0, backend=backend)
+        return found
