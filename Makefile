@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # One thread a test process: two of them share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test test-fast test-slow test-gpu test-wheel doctest lint bench bench-truncated calibrate targets \
+.PHONY: demo test test-fast test-slow test-exhaustive test-gpu test-wheel doctest lint bench bench-truncated calibrate targets \
 	claims docs clean
 
 demo: .venv/demo
@@ -23,7 +23,10 @@ test-fast: .venv/test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --fast
 
 test-slow: .venv/test
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "slow and not gpu"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "slow and not exhaustive and not gpu"
+
+test-exhaustive: .venv/test
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "exhaustive and not gpu"
 
 test-gpu: .venv/test
 	$(BIN)/python -m pytest -m gpu

@@ -428,7 +428,7 @@ def test_a_run_that_is_killed_twice(tmp_path: Path) -> None:
     kill_and_resume("numpy", 2, 120, 0, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_a_run_that_is_killed_fifty_times(name: str, tmp_path: Path) -> None:
     pytest.importorskip(name, reason=f"{name} is not installed")

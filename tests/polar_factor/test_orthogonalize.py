@@ -162,7 +162,7 @@ def test_certificates_are_never_below_the_truth(dtype: str) -> None:
         check_contract(rng, 8, dtype)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", support.FULL)
 @pytest.mark.parametrize("seed", range(10))
 def test_certificates_are_never_below_the_truth_in_a_long_sweep(dtype: str, seed: int) -> None:

@@ -249,7 +249,7 @@ def test_certificates_are_never_below_the_truth(dtype: str) -> None:
         check(numpy, stack, dtype, tol, floor)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", support.FULL)
 @pytest.mark.parametrize("n", [65, 200, 400])
 def test_directions_turn_by_no_more_than_the_rounding_term(dtype: str, n: int) -> None:

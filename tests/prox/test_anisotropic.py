@@ -212,7 +212,7 @@ def test_every_library_computes_the_same(name: str, geometry: str, library: Libr
     np.testing.assert_allclose(library.numpy(found), expected, atol=300 * support.EPS[dtype])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @EVERY
 def test_every_combination_under_jit(name: str, geometry: str) -> None:
     jax = pytest.importorskip("jax", reason="jax is not installed")
