@@ -95,7 +95,7 @@ clean:
 	touch $@
 
 .venv/test: .venv/demo
-	$(PIP) --group test
+	$(PIP) --group test --group peers
 	touch $@
 
 .venv/lint .venv/bench: .venv/%: .venv/demo
