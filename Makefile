@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # One thread a test process: two of them share two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo test test-fast test-slow test-exhaustive test-gpu test-wheel doctest lint bench bench-truncated calibrate targets \
-	claims docs clean
+.PHONY: demo test test-fast test-slow test-exhaustive test-gpu test-wheel doctest lint \
+	lint-imports bench bench-truncated calibrate targets claims docs clean
 
 demo: .venv/demo
 	mkdir -p out
@@ -43,9 +43,18 @@ lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MAKE) lint-imports
 	$(BIN)/python docs/generate_support.py --check
 	$(BIN)/python docs/generate_proximal.py --check
 	$(BIN)/python docs/generate_claims.py --check
+
+# On the layout of the wheel, where the leaves lie below specdesc.backends.
+lint-imports: .venv/lint
+	rm -rf build/imports
+	mkdir -p build/imports
+	cp -R specdesc build/imports
+	cp -R backends/. build/imports/specdesc/backends
+	cd build/imports && ../../$(BIN)/lint-imports --no-logo --no-cache ../../pyproject.toml
 
 bench: .venv/test .venv/bench
 	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
@@ -89,7 +98,7 @@ clean:
 	touch $@
 
 .venv/test: .venv/demo
-	$(PIP) --group test
+	$(PIP) --group test --group peers
 	touch $@
 
 .venv/lint .venv/bench: .venv/%: .venv/demo

@@ -1,8 +1,11 @@
 """Spectral-descent mathematics on arrays of any library that follows the Array API standard."""
 
+from importlib.metadata import version
+
 from specdesc import (
     backends,
     diagnostics,
+    minimax,
     norms,
     preconditioners,
     problems,
@@ -29,6 +32,9 @@ from specdesc._truncate import (
 from specdesc._truncated_svd.leading import TruncatedSVD
 from specdesc.minimax import MinimaxPolynomial, minimax_polynomial
 
+#: The version of the installed distribution.
+__version__ = version("specdesc")
+
 __all__ = [
     "History",
     "LinearOperator",
@@ -43,6 +49,7 @@ __all__ = [
     "backends",
     "diagnostics",
     "initial_start",
+    "minimax",
     "minimax_polynomial",
     "minimize",
     "norms",

@@ -1,6 +1,7 @@
 """The command line: ``specdesc recover``, ``specdesc verify`` and ``specdesc info``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -28,6 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         chosen.run(chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as in ``specdesc info | head``. Nothing is left to say at
+        # the end of the process either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (UsageError, MissingExtra, BackendUnavailable, OSError, NotImplementedError) as error:
         print(f"specdesc: error: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -1,12 +1,10 @@
 """Which function has a prox in which geometry, and how it is computed."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from specdesc._linalg.magnitudes import GEOMETRIES, Geometry
-
-if TYPE_CHECKING:
-    from specdesc.prox.operator import Operator
+from specdesc.prox.profile import Penalty, SetProfile
 
 #: What a function depends on: singular values, abs of entries, entries, or the Frobenius norm.
 Frame = Literal["singular values", "magnitudes", "entries", "norm"]
@@ -27,6 +25,30 @@ _NATIVE: dict[Frame, tuple[Geometry, ...]] = {
     "entries": ("elementwise",),
     "norm": GEOMETRIES,
 }
+
+
+class Framed(Protocol):
+    """What decides the geometries of a function or a set."""
+
+    @property
+    def frame(self) -> Frame:
+        """What it depends on."""
+        ...
+
+    @property
+    def profile(self) -> Penalty | SetProfile:
+        """The function or set of magnitudes."""
+        ...
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it is a set."""
+        ...
+
+    @property
+    def is_convex(self) -> bool:
+        """Whether it is convex."""
+        ...
 
 
 class Combination(NamedTuple):
@@ -50,7 +72,7 @@ class Combination(NamedTuple):
     any_kernel: bool
 
 
-def how(g: "Operator", geometry: Geometry, /) -> How | None:
+def how(g: Framed, geometry: Geometry, /) -> How | None:
     """Say how a prox in a geometry is computed, None where there is none.
 
     In its own frame a function of magnitudes reduces to numbers (von Neumann's inequality for
@@ -69,12 +91,12 @@ def how(g: "Operator", geometry: Geometry, /) -> How | None:
     return "bisection" if g.is_convex else None
 
 
-def needs_kernel(g: "Operator", geometry: Geometry, /) -> bool:
+def needs_kernel(g: Framed, geometry: Geometry, /) -> bool:
     """Say whether the result depends on the kernel; an isotropic projection never does."""
     return bool(g.profile.depends_on_kernel) and not (g.is_set and geometry == "global")
 
 
-def missing(g: "Operator", geometry: Geometry, /) -> NotImplementedError:
+def missing(g: Framed, geometry: Geometry, /) -> NotImplementedError:
     """Return the exception that says what there is instead."""
     there = ", ".join(each for each in GEOMETRIES if how(g, each) is not None)
     msg = (
@@ -84,7 +106,7 @@ def missing(g: "Operator", geometry: Geometry, /) -> NotImplementedError:
     return NotImplementedError(msg)
 
 
-def rows(functions: "Iterator[Operator]", /) -> Iterator[Combination]:
+def rows(functions: Iterator[Framed], /) -> Iterator[Combination]:
     """Return the lines of the table."""
     for g in functions:
         for geometry in GEOMETRIES:

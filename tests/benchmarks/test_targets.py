@@ -79,6 +79,7 @@ def test_the_truth_in_float64_is_more_than_an_svd():
         assert np.abs(known.factor - exact).max() < 1e6 * np.finfo(np.longdouble).eps
         # How far an SVD is from the truth depends on the library; that it is further, does not.
         assert np.abs(rough.factor - exact).max() > 10 * np.abs(known.factor - exact).max()
-        assert accuracy.verify(rough.factor, [known]).distance > 10 * accuracy.verify(
-            known.factor, [known]
-        ).distance
+        assert (
+            accuracy.verify(rough.factor, [known]).distance
+            > 10 * accuracy.verify(known.factor, [known]).distance
+        )

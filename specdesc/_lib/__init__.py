@@ -1,0 +1,1 @@
+"""Checks, dtypes, host code, tracing and types: no mathematics."""

@@ -1,0 +1,1 @@
+"""Ways to the orthogonal polar factor: methods, plans and solvers."""
