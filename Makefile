@@ -45,6 +45,7 @@ lint: .venv/test .venv/lint
 	$(BIN)/mypy
 	$(MAKE) lint-imports
 	$(BIN)/python docs/generate_support.py --check
+	$(BIN)/python docs/generate_design.py --check
 	$(BIN)/python docs/generate_proximal.py --check
 	$(BIN)/python docs/generate_claims.py --check
 
