@@ -1,6 +1,34 @@
 """Checks of shapes and of numbers: the messages name the argument, its value and what is right."""
 
+import operator
+
+from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array
+
+
+@opaque
+def check_integer(value: object, name: str, /, *, least: int | None = None) -> int:
+    """Return an integer of Python, NumPy or a 0-d array as one of Python.
+
+    Raises
+    ------
+    TypeError
+        For anything else, a boolean and a float with an integral value included.
+    ValueError
+        If it is below `least`.
+    """
+    bound = "" if least is None else f" of at least {least}"
+    try:
+        if isinstance(value, bool) or getattr(value, "ndim", 0) > 0:
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        msg = f"{name} must be an integer{bound}, got {value!r}"
+        raise TypeError(msg) from None
+    if least is not None and number < least:
+        msg = f"{name} must be an integer{bound}, got {value!r}"
+        raise ValueError(msg)
+    return number
 
 
 def check_same_shape(x: Array, y: Array, x_name: str, y_name: str, /) -> None:
@@ -15,7 +43,7 @@ def check_same_shape(x: Array, y: Array, x_name: str, y_name: str, /) -> None:
 def check_rank(rank: int, x: Array, /, name: str = "rank") -> None:
     """Raise `ValueError` unless 1 <= rank <= min(m, n); an empty matrix takes any rank."""
     limit = min(x.shape[-2:])
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 or (limit and rank > limit):
+    if not _is_integer(rank) or rank < 1 or (limit and rank > limit):
         msg = (
             f"{name} must be an integer from 1 to {limit} for shape {tuple(x.shape)}, got {rank!r}"
         )
@@ -24,7 +52,7 @@ def check_rank(rank: int, x: Array, /, name: str = "rank") -> None:
 
 def check_positive_rank(rank: int, /, name: str = "rank") -> None:
     """Raise `ValueError` unless `rank` is an integer of at least 1."""
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+    if not _is_integer(rank) or rank < 1:
         msg = f"{name} must be an integer of at least 1, got {rank!r}"
         raise ValueError(msg)
 
@@ -34,3 +62,11 @@ def check_fraction(value: float | None, name: str, /) -> None:
     if value is not None and not 0.0 < value < 1.0:
         msg = f"{name} must lie in (0, 1) or be None, got {value!r}"
         raise ValueError(msg)
+
+
+def _is_integer(value: object) -> bool:
+    try:
+        check_integer(value, "value")
+    except TypeError:
+        return False
+    return True

@@ -12,10 +12,12 @@ from specdesc._linalg.basic import balance, frobenius
 from specdesc.backends import Backend
 from specdesc.backends.entry import enter
 from specdesc.problems.observation import Entries, Measurements, Observation
+from specdesc.problems.scale import centred_spread, medians
 
-#: First steps of `geometric_steps`, times sqrt(rank), relative to the size of the data. The first
-#: was chosen on photographs, the second on Gaussian measurements (of steps 0.3 and 0.6).
-FIRST_STEP_ENTRIES = 0.1
+#: First steps of `geometric_steps`, times sqrt(rank), relative to robust norms of the data. The
+#: first was chosen on photographs and Gaussian factors (of steps 0.1, 0.2, 0.3 and 0.5), the second
+#: on Gaussian measurements (of steps 0.3 and 0.6).
+FIRST_STEP_ENTRIES = 0.5
 FIRST_STEP_MEASUREMENTS = 0.3
 
 #: The last step of `geometric_steps` relative to the first: ratio 0.97 over 200 steps.
@@ -169,24 +171,31 @@ class RobustRecovery:
             return self.backend.xp.zeros(
                 shape, dtype=self.observed.dtype, device=self.backend.device(self.observed)
             )
-        seen = self.observation.apply(self.backend.xp.ones_like(self.observed)) != 0
-        median = _medians(self.observed, seen, self.backend)
+        median = medians(self.observed, self._seen, backend=self.backend)
         return self.backend.xp.zeros_like(self.observed) + median
+
+    @property
+    def _seen(self) -> Array:
+        """Which entries are observed, for a problem of entries."""
+        return self.observation.apply(self.backend.xp.ones_like(self.observed)) != 0
 
     def geometric_steps(self, rank: int, steps: int, /) -> schedules.Schedule:
         """Return the default step sizes for spectral steps of this rank.
 
-        For entries from ``0.1 ||b||_F / sqrt(rank)``, each matrix by its own norm; for
-        measurements from ``0.3 * 1.4826 median|b| / sqrt(rank)``, where the median tells the
-        Frobenius norm of the solution if the A_i are Gaussian, whatever the outliers. Down to 0.002
-        of it at the last step. Chosen by trial; no theorem prescribes it.
+        For entries from ``0.5 sqrt(m n / rank) 1.4826 median|b - median b|``, each matrix by its
+        own: a robust Frobenius norm, on which neither the size of outliers nor an offset has an
+        influence. For measurements from ``0.3 * 1.4826 median|b| / sqrt(rank)``, where the median
+        tells the Frobenius norm of the solution if the A_i are Gaussian, whatever the outliers.
+        Down to 0.002 of it at the last step. Chosen by trial; no theorem prescribes it.
         """
         ratio = LAST_STEP ** (1.0 / max(1, steps))
         return schedules.geometric(self._first_step() / rank**0.5, ratio)
 
     def _first_step(self) -> Array:
         if isinstance(self.observation, Entries):
-            return FIRST_STEP_ENTRIES * self._norm(self.observed)
+            size = self.observed.shape[-2] * self.observed.shape[-1]
+            spread = centred_spread(self.observed, self._seen, backend=self.backend)
+            return FIRST_STEP_ENTRIES * size**0.5 * spread
         ordered = self.backend.xp.sort(self.backend.xp.abs(self.observed), axis=-1)
         return FIRST_STEP_MEASUREMENTS * 1.4826 * ordered[..., self.observed.shape[-1] // 2]
 
@@ -206,20 +215,3 @@ def _check_truth(data: Array, truth: Array | None) -> None:
     if truth is not None:
         enter("problems", data, truth, names=("data", "truth"))
         check_same_shape(data, truth, "data", "truth")
-
-
-def _medians(data: Array, mask: Array, backend: Backend) -> Array:
-    """Return the median of the observed entries of each matrix, shape (..., 1, 1)."""
-    xp = backend.xp
-    if is_complex(xp, data.dtype):
-        parts = (_medians(part(data), mask, backend) for part in (xp.real, xp.imag))
-        real, imag = (xp.astype(part, data.dtype) for part in parts)
-        return real + 1j * imag
-    flat = (*data.shape[:-2], data.shape[-2] * data.shape[-1])
-    infinite = xp.full_like(data, float("inf"))
-    ordered = xp.sort(xp.reshape(xp.where(mask, data, infinite), flat), axis=-1)
-    counted = xp.sum(xp.astype(mask, xp.int32), axis=(-2, -1))  # in the dtype of an index
-    middle = (counted - 1) // 2
-    middle = xp.where(middle >= 0, middle, xp.zeros_like(middle))
-    median = xp.take_along_axis(ordered, middle[..., None], axis=-1)[..., None]
-    return xp.where(xp.isfinite(median), median, xp.zeros_like(median))
