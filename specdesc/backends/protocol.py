@@ -54,13 +54,13 @@ class Backend(ABC):
     name: str
     xp: Namespace
     capabilities: Capabilities
-    #: The products, sums and solutions of this library.
+    # The products, sums and solutions of this library.
     primitives_type: ClassVar[type[Primitives]] = Primitives
     #: Up to so many numbers a tall block is orthonormalized by reflections where code may look.
     #:
     #: Larger ones are by Cholesky factors. Measured.
     reflections: ClassVar[float] = 4096.0
-    #: Called with an array, makes the context that work on it runs in, such as its device.
+    # Called with an array, makes the context that work on it runs in, such as its device.
     guard: ClassVar[Callable[..., AbstractContextManager[object]]] = nullcontext
 
     def __init__(self, branches: bool = False, placement: Device = None) -> None:
@@ -111,7 +111,7 @@ class Backend(ABC):
         """Raise `TypeError` for arrays of the library that the mathematics cannot take."""
         return
 
-    #: Whether `differentiable` does anything.
+    # Whether `differentiable` does anything.
     differentiates: ClassVar[bool] = False
 
     def differentiable(

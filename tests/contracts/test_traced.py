@@ -64,7 +64,9 @@ def compare(operation: Operation, library: Library, found: Any, expected: Any, e
 
 @pytest.mark.essential
 @EVERY
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("complex64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "dtype", ["float32", pytest.param("complex64", marks=pytest.mark.exhaustive)]
+)
 def test_jit_equals_eager_to_rounding(operation: Operation, dtype: str, jax: Any) -> None:
     """And what is not finite stays in its own matrix."""
     call = traced(operation, JAX).call
@@ -152,7 +154,7 @@ WITH_BUFFER = {
 BUFFERED = pytest.mark.parametrize(
     "rule",
     [
-        pytest.param(rule, marks=[] if name == "storm" else [pytest.mark.slow], id=name)
+        pytest.param(rule, marks=[] if name == "storm" else [pytest.mark.exhaustive], id=name)
         for name, rule in WITH_BUFFER.items()
     ],
 )
@@ -251,7 +253,7 @@ def test_shapes_and_dtypes_on_the_meta_device(operation: Operation, torch: Any) 
 
 
 # Torch warns of its own modules on the way.
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:.torch.(jit|_prims_common)")
 def test_inductor_compiles_in_one_graph(torch: Any) -> None:
     """To machine code, without a break: what users of `torch.compile` get by default."""

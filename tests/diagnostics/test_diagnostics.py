@@ -410,7 +410,7 @@ def test_scale_and_neighbours_do_not_matter(library: Library) -> None:
     assert library.numpy(diagnostics.orthogonality_error(largest)) == np.inf
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["jax", "torch"])
 def test_measures_are_traced(name: str) -> None:
     library = next(way for way in support.LIBRARIES if way.name == name)

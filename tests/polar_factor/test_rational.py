@@ -195,7 +195,7 @@ def test_the_zoo_with_a_floor(method: Method, library: Library, dtype: str) -> N
             assert (library.numpy(full.error) <= 1e-2).all()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", ["rational", "polynomial"])
 def test_the_zoo_in_every_dtype_of_a_compiler(method: Method, library: Library) -> None:
     """What the default suite tries in one dtype, since each is a compilation."""

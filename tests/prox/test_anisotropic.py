@@ -85,7 +85,7 @@ def test_no_competitor_is_better(name: str, geometry: str, rng: Any) -> None:
             check_optimal(name, p, "complex128", rng)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @EVERY
 @pytest.mark.parametrize("eps", [1e-3, 0.1, 5.0])
 def test_no_competitor_is_better_at_other_scales(
@@ -225,7 +225,7 @@ def test_every_combination_under_jit(name: str, geometry: str) -> None:
         np.testing.assert_allclose(found, g.anisotropic_prox(y, steps, p), atol=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 # array-api-compat finds the namespace of every running sum through a cache, of which Dynamo warns.
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
 @EVERY

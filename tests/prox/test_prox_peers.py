@@ -79,7 +79,7 @@ def agree(pairs: list[tuple[Any, Any]], y: Any, step: float, tolerance: float = 
         np.testing.assert_allclose(ours.prox(y, step), found, atol=tolerance, err_msg=repr(ours))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_against_pyproximal() -> None:
     peer = imported("pyproximal")
     y, t = support.gaussian(5, 4), 0.6
@@ -125,7 +125,7 @@ def test_against_pyproximal() -> None:
         assert x < z - 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_against_copt(monkeypatch: pytest.MonkeyPatch) -> None:
     # It asks NumPy for a name that NumPy 2 took away.
     monkeypatch.setattr(np, "alltrue", np.all, raising=False)
@@ -147,7 +147,7 @@ def test_against_copt(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_against_proxop() -> None:
     peer = imported("proxop")
     y, t = support.gaussian(5, 4), 0.6

@@ -56,7 +56,7 @@ PHOTOGRAPHS = [
         backend,
         dtype,
         seed,
-        marks=[pytest.mark.slow] if seed > ((backend, dtype) == ("numpy", "float32")) else [],
+        marks=[pytest.mark.exhaustive] if seed > ((backend, dtype) == ("numpy", "float32")) else [],
     )
     for backend in ("numpy", "torch")
     for dtype in ("float32", "float64")

@@ -607,7 +607,7 @@ def recovery(seed: int, corrupted: float) -> tuple[Any, Any]:
     return objective, truth
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.parametrize(
     ("corrupted", "ratio", "rank", "first", "steps"),

@@ -195,7 +195,7 @@ def test_the_gap_is_never_below_the_truth(dtype: str) -> None:
         check_certificates(rng, 10, dtype, backends.load("numpy"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", support.FULL)
 @pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_the_gap_is_never_below_the_truth_in_a_long_sweep(name: str, dtype: str) -> None:
@@ -604,7 +604,7 @@ def test_the_step_on_a_zoo(name: str, library: Library) -> None:
     check_steps(name, library, ranks={4} if library.compiles else {1, 4, min(ZOO[name].shape)})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ZOO)
 @pytest.mark.parametrize("precise", [False, True])
 def test_the_step_on_the_whole_zoo(name: str, precise: bool, library: Library) -> None:
@@ -801,7 +801,7 @@ def drifting(spectrum: Any, seed: int, steps: int = 30) -> list[Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_estimates_are_right_along_trajectories() -> None:
     """Four times the estimate covers what is missed and the tolerance is met in 99 % of calls."""
     i = np.arange(100)

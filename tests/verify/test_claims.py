@@ -50,7 +50,7 @@ def test_quick_claims(name, tmp_path):
     assert _found(name, tmp_path).verdict == EXPECTED[name]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [name for name in CLAIMS if name != "constrained-training"])
 def test_all_claims(name, tmp_path):
     assert _found(name, tmp_path).verdict == EXPECTED[name]
