@@ -15,9 +15,9 @@ from specdesc.problems.observation import Entries, Measurements, Observation
 from specdesc.problems.scale import centred_spread, medians
 
 #: First steps of `geometric_steps`, times sqrt(rank), relative to robust norms of the data. The
-#: first was chosen on photographs and Gaussian factors (of steps 0.1, 0.2, 0.3 and 0.5), the second
+#: first was chosen on photographs and Gaussian factors (of steps from 0.1 to 1), the second
 #: on Gaussian measurements (of steps 0.3 and 0.6).
-FIRST_STEP_ENTRIES = 0.5
+FIRST_STEP_ENTRIES = 1.0
 FIRST_STEP_MEASUREMENTS = 0.3
 
 #: The last step of `geometric_steps` relative to the first: ratio 0.97 over 200 steps.
@@ -182,7 +182,7 @@ class RobustRecovery:
     def geometric_steps(self, rank: int, steps: int, /) -> schedules.Schedule:
         """Return the default step sizes for spectral steps of this rank.
 
-        For entries from ``0.5 sqrt(m n / rank) 1.4826 median|b - median b|``, each matrix by its
+        For entries from ``sqrt(m n / rank) 1.4826 median|b - median b|``, each matrix by its
         own: a robust Frobenius norm, on which neither the size of outliers nor an offset has an
         influence. For measurements from ``0.3 * 1.4826 median|b| / sqrt(rank)``, where the median
         tells the Frobenius norm of the solution if the A_i are Gaussian, whatever the outliers.
