@@ -1,6 +1,7 @@
 """Destroy data on purpose, so that the error of a recovery is known."""
 
 from specdesc._lib import host
+from specdesc._lib.checks import check_integer
 from specdesc._lib.typing import Array
 
 
@@ -36,18 +37,24 @@ def corrupt(
 
     Raises
     ------
+    TypeError
+        If `clean` is not real floating.
     ValueError
         If `share` lies outside [0, 1) or `noise` is negative.
     """
     if not 0.0 <= share < 1.0:
         msg = f"share must lie in [0, 1), got {share!r}"
         raise ValueError(msg)
+    if clean.dtype.kind != "f":
+        msg = f"clean must be real floating, got {clean.dtype}; cast it first"
+        raise TypeError(msg)
     if not 0.0 <= noise < float("inf"):
         msg = f"noise must be a finite number of at least 0, got {noise!r}"
         raise ValueError(msg)
     low, high = limits or host.finite_range(clean)
-    random = host.generator(seed)
+    random = host.generator(check_integer(seed, "seed", least=0))
     data = clean + noise * (high - low) * random.standard_normal(clean.shape)
+    data = data.astype(clean.dtype)
     hit = (random.random(clean.shape) < share) & (clean == clean)
     salt = random.random(clean.shape) < 0.5
     data[hit & salt] = high

@@ -40,7 +40,7 @@ class Entries:
     def count(self) -> float | Array:
         """Return the number of observed entries, at least 1."""
         if self.mask is None:
-            return float(self.size)
+            return float(max(1, self.size))
         xp = self.backend.xp
         counted = xp.sum(xp.astype(self.mask, xp.int32), axis=(-2, -1), dtype=xp.int32)
         return xp.where(counted > 0, counted, xp.ones_like(counted))

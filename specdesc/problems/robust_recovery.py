@@ -12,6 +12,7 @@ from specdesc._linalg.basic import balance, frobenius
 from specdesc.backends import Backend
 from specdesc.backends.entry import enter
 from specdesc.problems.observation import Entries, Measurements, Observation
+from specdesc.problems.pursuit import check_mask
 from specdesc.problems.scale import centred_spread, medians
 
 #: First steps of `geometric_steps`, times sqrt(rank), relative to robust norms of the data. The
@@ -85,7 +86,7 @@ class RobustRecovery:
         _check_truth(data, truth)
         present = ~xp.isnan(data)
         if mask is not None:
-            check_same_shape(data, mask, "data", "mask")
+            check_mask(mask, data, backend=backend)
             present = present & mask
         data = xp.where(present, data, xp.zeros_like(data))
         if backend.may_branch(data) and bool(xp.all(present)):
@@ -113,7 +114,9 @@ class RobustRecovery:
         TypeError, ValueError
             As in the table of bad input, or if the two p differ.
         """
+        # `observed` is to fit `matrices`, so that messages name it.
         backend = enter("problems", matrices, names=("matrices",))
+        enter("problems", observed, matrices, names=("observed", "matrices"), ndim=1)
         if matrices.ndim != 3 or tuple(observed.shape[-1:]) != (matrices.shape[0],):
             msg = (
                 "matrices must have shape (p, m, n) and observed (..., p), "
@@ -129,12 +132,22 @@ class RobustRecovery:
         entries, 4 p m n flops for measurements.
         """
         xp = self.backend.xp
+        self._check_point(x)
         residual = self.observation.apply(x) - self.observed
         weight = self._weight(x)
         sizes = xp.abs(residual)
         value = self.observation.total(sizes) * weight
         signs = self.observation.adjoint(self._signs(residual, sizes))
         return value, signs * xp.astype(xp.asarray(weight)[..., None, None], x.dtype)
+
+    def _check_point(self, x: Array) -> None:
+        """Raise `ValueError` unless `x` is a point of the problem, or a stack of points."""
+        own = tuple(self.observed.shape)
+        if isinstance(self.observation, Measurements):
+            own = tuple(self.observation.matrices.shape[1:])
+        if tuple(x.shape)[-len(own) :] != own:
+            msg = f"x must have the shape {own} of the problem, got {tuple(x.shape)}"
+            raise ValueError(msg)
 
     def _signs(self, residual: Array, sizes: Array) -> Array:
         xp = self.backend.xp

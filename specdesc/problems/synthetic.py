@@ -2,6 +2,7 @@
 
 from specdesc import backends
 from specdesc._lib import host
+from specdesc._lib.checks import check_integer
 from specdesc.problems.robust_recovery import RobustRecovery
 
 
@@ -43,6 +44,11 @@ def random_recovery(
     RobustRecovery
         With its truth.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is out of its range; the message names it.
+
     Examples
     --------
     >>> from specdesc.problems import random_recovery
@@ -50,6 +56,11 @@ def random_recovery(
     >>> float(problem.error(problem.start()))
     1.0
     """
+    _check(n, rank, outliers, noise, seed)
+    check_integer(measurements, "measurements", least=1)
+    if not 1.0 <= condition < float("inf"):
+        msg = f"condition must be a finite number of at least 1, got {condition!r}"
+        raise ValueError(msg)
     random = host.generator(seed)
     left, right = (host.orthonormal(random.standard_normal((n, rank))) for _ in range(2))
     truth = (left * host.spaced(1.0, 1.0 / condition, rank)) @ right.T
@@ -99,6 +110,11 @@ def random_completion(
     RobustRecovery
         With its truth.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is out of its range; the message names it.
+
     Notes
     -----
     Without a bound on the rank the loss is least at the data themselves, outliers and all: give the
@@ -111,6 +127,10 @@ def random_completion(
     >>> float(problem.observation.count)
     50.0
     """
+    _check(n, rank, outliers, noise, seed)
+    if not 0.0 < observed <= 1.0:
+        msg = f"observed must lie in (0, 1], got {observed!r}"
+        raise ValueError(msg)
     random = host.generator(seed)
     left, right = (random.standard_normal((n, rank)) / n**0.5 for _ in range(2))
     truth = left @ right.T
@@ -123,3 +143,17 @@ def random_completion(
     leaf = backends.load(backend)
     entries, known = (leaf.from_host(part, dtype=dtype, device=device) for part in (data, truth))
     return RobustRecovery.from_entries(entries, truth=known)
+
+
+def _check(n: int, rank: int, outliers: float, noise: float, seed: int) -> None:
+    """Raise the error that names an option out of its range."""
+    if check_integer(rank, "rank", least=1) > check_integer(n, "n", least=1):
+        msg = f"rank must be at most n = {n}, got {rank!r}"
+        raise ValueError(msg)
+    check_integer(seed, "seed", least=0)
+    if not 0.0 <= outliers <= 1.0:
+        msg = f"outliers must lie in [0, 1], got {outliers!r}"
+        raise ValueError(msg)
+    if not 0.0 <= noise < float("inf"):
+        msg = f"noise must be a finite number of at least 0, got {noise!r}"
+        raise ValueError(msg)
