@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, overload
 
-from specdesc._lib.checks import check_fraction, check_rank
+from specdesc._lib.checks import check_fraction, check_integer, check_rank
 from specdesc._lib.dtypes import is_half, working
 from specdesc._lib.typing import Array
 from specdesc._linalg import subspace
@@ -145,7 +145,7 @@ def truncated_svd(
     >>> s
     array([3., 2.])
     """
-    backend = _enter("truncated_svd", x, rank, tol, start)
+    backend = _enter("truncated_svd", x, rank, tol, start, seed)
     request = Request(rank, tol, start, seed, step, carry=full_output)
     with backend.guard(x.like if isinstance(x, LinearOperator) else x):
         full = leading_triplets(x, request, backend=backend)
@@ -226,7 +226,7 @@ def truncated_spectral_step(
            [0., 1., 0.],
            [0., 0., 0.]])
     """
-    backend = _enter("truncated_spectral_step", x, rank, tol, start)
+    backend = _enter("truncated_spectral_step", x, rank, tol, start, seed)
     xp, request = backend.xp, Request(rank, tol, start, seed, step, carry=full_output)
     with backend.guard(x.like if isinstance(x, LinearOperator) else x):
         full = leading_triplets(x, request, backend=backend)
@@ -277,6 +277,7 @@ def initial_start(x: Array | LinearOperator, rank: int | None = None, /, *, seed
         with backend.guard(like):
             return zeros((*x.shape[:-2], side, side), like, backend=backend)
     check_rank(rank, x)
+    seed = check_integer(seed, "seed", least=0)
     with backend.guard(like):
         return initial_block(like, tuple(x.shape), rank, seed, backend=backend)
 
@@ -287,10 +288,12 @@ def _enter(
     rank: int,
     tol: float | None,
     start: Array | None,
+    seed: int,
 ) -> Backend:
     """Check the arguments of a public function and return their backend."""
     backend = enter_operator(function, x)
     check_rank(rank, x)
+    check_integer(seed, "seed", least=0)
     check_fraction(tol, "tol")
     if isinstance(x, LinearOperator) and tol is None:
         msg = "tol must be given for a LinearOperator: None is a dense SVD"

@@ -57,11 +57,7 @@ def constant(size: float | Array, /) -> Schedule:
     -----
     On a non-smooth problem it reaches a ball around the solution, of a radius in proportion to it.
     """
-
-    def schedule(_: float | Array, **__: object) -> float | Array:
-        return size
-
-    return schedule
+    return _Constant(size)
 
 
 def geometric(first: float | Array, ratio: float, /) -> Schedule:
@@ -83,10 +79,7 @@ def geometric(first: float | Array, ratio: float, /) -> Schedule:
         msg = f"ratio must lie in (0, 1), got {ratio!r}"
         raise ValueError(msg)
 
-    def schedule(t: float | Array, **_: object) -> float | Array:
-        return first * ratio**t
-
-    return schedule
+    return _Geometric(first, ratio)
 
 
 def linear_rate(radius: float, alignment: float, rank: int, /) -> Schedule:
@@ -289,10 +282,52 @@ def frank_wolfe(weight_decay: float, /) -> Schedule:
         msg = f"weight_decay must be positive, got {weight_decay!r}"
         raise ValueError(msg)
 
-    def schedule(t: float | Array, **_: object) -> float | Array:
-        return 2.0 / (weight_decay * (t + 2.0))
+    return _FrankWolfe(weight_decay)
 
-    return schedule
+
+# Objects rather than closures: a rule that has one can be pickled and copied.
+
+
+@dataclass(frozen=True, eq=False)
+class _Constant:
+    size: float | Array
+
+    def __call__(self, _: float | Array, **__: object) -> float | Array:
+        return self.size
+
+
+@dataclass(frozen=True, eq=False)
+class _Geometric:
+    first: float | Array
+    ratio: float
+
+    def __call__(self, t: float | Array, **_: object) -> float | Array:
+        return self.first * self.ratio**t
+
+
+@dataclass(frozen=True, eq=False)
+class _FrankWolfe:
+    weight_decay: float
+
+    def __call__(self, t: float | Array, **_: object) -> float | Array:
+        return 2.0 / (self.weight_decay * (t + 2.0))
+
+
+@dataclass(frozen=True, eq=False)
+class _Power:
+    factor: float
+    exponent: float
+
+    def __call__(self, t: float | Array, **_: object) -> float | Array:
+        return self.factor * (t + 1.0) ** -self.exponent
+
+
+@dataclass(frozen=True, eq=False)
+class _OneLess:
+    power: _Power
+
+    def __call__(self, t: float | Array, **_: object) -> float | Array:
+        return _positive_part(1.0 - self.power(t))
 
 
 def _powers(
@@ -304,10 +339,7 @@ def _powers(
             msg = f"{name} must be a finite number above 0, got {factor!r}"
             raise ValueError(msg)
     if horizon is None:
-        return StepAndBeta(
-            lambda t, **_: step[0] * (t + 1.0) ** -step[1],
-            lambda t, **_: _positive_part(1.0 - alpha[0] * (t + 1.0) ** -alpha[1]),
-        )
+        return StepAndBeta(_Power(*step), _OneLess(_Power(*alpha)))
     check_positive_rank(horizon, "horizon")
     length = step[0] * horizon ** -step[1]
     beta = _positive_part(1.0 - alpha[0] * horizon ** -alpha[1])

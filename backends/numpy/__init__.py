@@ -24,7 +24,11 @@ class NumPyBackend(Backend):
     def check(self, x: Array, /) -> None:
         """Refuse the subclasses whose operators mean something else."""
         if isinstance(x, (numpy.matrix, numpy.ma.MaskedArray)):
-            msg = f"a {type(x).__name__} is not an array of the standard; use numpy.asarray(x)"
+            advice = "use numpy.asarray(x)"
+            if isinstance(x, numpy.ma.MaskedArray):
+                # asarray would drop the mask and let in what lies under it.
+                advice = "fill what is masked: x.filled(numpy.nan) where NaN marks a missing entry"
+            msg = f"a {type(x).__name__} is not an array of the standard; {advice}"
             raise TypeError(msg)
 
     def may_branch(self, x: Array, /) -> bool:

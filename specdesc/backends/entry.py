@@ -119,7 +119,11 @@ def _leaf_of(x: Array, name: str) -> Backend:
     try:
         return agnostic(array_api_compat.array_namespace(x))
     except TypeError:
-        msg = f"{name} must be an array of one library, got {_kind(x)}; use xp.asarray({name})"
+        advice = f"use xp.asarray({name})"
+        if hasattr(x, "filled") and hasattr(x, "mask"):
+            # asarray would drop the mask and let in what lies under it.
+            advice = f"fill what is masked, for instance {name}.filled(nan) where NaN is missing"
+        msg = f"{name} must be an array of one library, got {_kind(x)}; {advice}"
         raise TypeError(msg) from None
 
 

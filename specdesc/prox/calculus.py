@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from specdesc._lib.checks import check_same_shape
-from specdesc._lib.typing import Array
+from specdesc._lib.dtypes import eps, working
+from specdesc._lib.typing import Array, Namespace
 from specdesc.backends.entry import enter
 from specdesc.prox.operator import Function, check_non_negative, step_of
 
@@ -71,8 +72,24 @@ class Translated:
         return self.g.is_convex
 
     def value(self, x: Array, /) -> Array:
-        """Return the value of every matrix."""
-        return self.g.value(x - self._shift(x))
+        """Return the value of every matrix.
+
+        For a set with a `violation`, x may be further out than the set alone allows by what the
+        rounding of shift + point can move it: 8 max(m, n) eps (||x||_F + ||shift||_F).
+        """
+        shift = self._shift(x)
+        moved = x - shift
+        value = self.g.value(moved)
+        if not getattr(self.g, "is_set", False) or 0 in x.shape:
+            return value
+        backend = enter("prox.Translated", x, names=("x",), ndim=1)
+        xp = backend.xp
+        axes = tuple(range(value.ndim, x.ndim))
+        size = _euclidean(x, axes, xp) + _euclidean(shift, axes, xp)
+        longest = max(x.shape[axis] for axis in axes)
+        slack = 8.0 * longest * eps(xp, x.dtype) * size
+        violation = self.g.violation(moved)  # type: ignore[attr-defined]
+        return xp.where(violation <= slack, xp.zeros_like(value), value)
 
     def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
         """Return shift + prox(y - shift)."""
@@ -162,6 +179,15 @@ class SeparableSum:
             step_of(step, y[0, ...], backend)
             return backend.xp.stack(parts, axis=0)
         return parts
+
+
+def _euclidean(x: Array, axes: tuple[int, ...], xp: Namespace) -> Array:
+    """Return the Euclidean norm over some axes, safe from overflow; inf and NaN stay."""
+    size = xp.abs(working(xp, x))
+    largest = xp.max(size, axis=axes, keepdims=True)
+    unit = xp.where((largest > 0) & xp.isfinite(largest), largest, xp.ones_like(largest))
+    total = xp.sum((size / unit) ** 2, axis=axes, keepdims=True)
+    return xp.reshape(xp.sqrt(total) * unit, x.shape[: x.ndim - len(axes)])
 
 
 def _zip(call: Any, functions: Any, x: Any) -> Any:

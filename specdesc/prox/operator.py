@@ -422,6 +422,9 @@ def check_step(step: float | Array, x: Array, backend: Backend) -> Backend:
 
 def check_non_negative(value: float, name: str) -> None:
     """Raise `ValueError` unless a parameter is a finite number of at least 0."""
+    if getattr(value, "ndim", 0) > 0:
+        msg = f"{name} must be one number, got an array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
+        raise TypeError(msg)
     if not 0.0 <= value < float("inf"):
         msg = f"{name} must be a finite number of at least 0, got {value!r}"
         raise ValueError(msg)

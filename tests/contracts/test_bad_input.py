@@ -323,7 +323,7 @@ OPTIONS: list[tuple[str, str, Callable[[], Any]]] = [
     ),
     (
         "Muon ema_corrected",
-        "beta must be a number .* got <function",
+        "beta must be a number .* got _OneLess",
         lambda: rules.Muon(0.1, beta=schedules.storm().beta, momentum="ema_corrected"),
     ),
     ("Scion step", r"step must .* in \[0, 1\] .* got 1.5", lambda: rules.Scion(1.5)),
