@@ -10,6 +10,15 @@ import torch
 from specdesc._lib.typing import Array
 from specdesc.backends.primitives import Primitives
 
+#: The integers of the width of a dtype, what of them is the exponent, and a power of two that is
+#: small beside normal numbers and whose quotient with subnormal ones is none.
+_EXPONENT = {
+    torch.bfloat16: (torch.int16, 0x7F80, 2.0**-131),
+    torch.float16: (torch.int16, 0x7C00, 2.0**-24),
+    torch.float32: (torch.int32, 0x7F800000, 2.0**-131),
+    torch.float64: (torch.int64, 0x7FF0000000000000, 2.0**-1050),
+}
+
 
 @dataclass(frozen=True)
 class TorchPrimitives(Primitives):
@@ -58,7 +67,10 @@ class TorchPrimitives(Primitives):
     ) -> Array:
         """Return the sum of ``coefficients[i] matrices[i]`` and `shift` I, in one array."""
         first = matrices[0]
-        total = first.mul_(coefficients[0]) if overwrite else coefficients[0] * first
+        if overwrite:
+            total = first if coefficients[0] == 1.0 else first.mul_(coefficients[0])
+        else:
+            total = coefficients[0] * first
         for coefficient, matrix in zip(coefficients[1:], matrices[1:], strict=True):
             total.add_(matrix, alpha=coefficient)
         if shift != 0.0:
@@ -67,9 +79,25 @@ class TorchPrimitives(Primitives):
 
     def unscale(self, x: Array, scale: Array, /, *, overwrite: bool = False) -> Array:
         """Return ``x / scale``, over `x` where it may be overwritten."""
-        if not overwrite or x.dtype in (torch.float16, torch.bfloat16):
-            return super().unscale(x, scale)
-        return x.div_(scale.to(x.dtype))
+        if overwrite:
+            # One pass also where the dtypes differ: in the wider one, and rounded once.
+            return x.div_(scale)
+        return torch.div(x, scale).to(x.dtype)
+
+    def entry_scale(self, x: Array, /) -> Array:
+        """Return a power of two near the largest entry of each matrix, by its exponent bits."""
+        if x.dtype not in _EXPONENT:
+            return super().entry_scale(x)
+        integer, mask, least = _EXPONENT[x.dtype]
+        largest = torch.linalg.vector_norm(x, float("inf"), dim=(-2, -1), keepdim=True)
+        power = largest.view(integer).bitwise_and(mask).view(x.dtype)
+        # The exponent of a subnormal number or of 0 reads 0.
+        return power.clamp_min_(least)
+
+    def frobenius(self, x: Array, /) -> Array:
+        """Return the Frobenius norm of each matrix, in one pass."""
+        wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else None
+        return torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True, dtype=wide)
 
     def add_solve(
         self,

@@ -25,6 +25,10 @@ SHORTEST = 1.01e-12
 #: A pass over a square array of m rows costs as much as PASS / m of a product (measured, CPU).
 PASS = 32.0
 
+#: The same of runs that are made for devices, in half precision and above: rates of products are
+#: many times those of memory there, and every small call has to be launched.
+DEVICE_PASS = {True: 4096.0, False: 1024.0}
+
 #: The form of degree 17 moves what it is given on [l, 1] by SEVENTEENTH[half] (RATIO / l)² eps,
 #: measured for l from 0.03 to 0.4; the other degrees stay within `rounding`.
 RATIO = 0.1
@@ -79,6 +83,7 @@ class Kind(NamedTuple):
     shape: tuple[int, int]
     unit: float
     rational: bool = False
+    sweep: float = PASS  # what a pass over a square costs, in units of a product over its rows
 
     @property
     def rounding(self) -> "Rounding":
@@ -146,7 +151,8 @@ def fixed(
     """
     bounds = Bounds(1.0, reach(shape[0]), 0.0)
     goal = goal if floor else goal / math.sqrt(shape[0])
-    return fitted(Kind(shape, unit, rational), goal, floor or DEFAULT_FLOOR, bounds)
+    kind = Kind(shape, unit, rational, DEVICE_PASS[unit > SINGLE])
+    return fitted(kind, goal, floor or DEFAULT_FLOOR, bounds)
 
 
 def fitted(kind: Kind, goal: float, floor: float, bounds: Bounds, /) -> Run:
@@ -206,7 +212,7 @@ class Steps(NamedTuple):
 
 def _polynomial(kind: Kind, target: float, lower: float, first: int) -> Steps:
     shape, unit = kind.shape, kind.unit
-    aspect, sweep = shape[1] / shape[0], PASS / shape[0]
+    aspect, sweep = shape[1] / shape[0], kind.sweep / shape[0]
     plan = partial(
         minimax.cheapest_schedule,
         lower,
@@ -232,7 +238,7 @@ def _rational(kind: Kind, target: float, lower: float, goal: float) -> Steps:
     most = _most(kind, goal, lower)
     halleys = minimax.lift(lower, most=most, enough=unit / 8)
     turns = [WEIGHT * kind.rounding.turn * sum(h.c for h in halleys[:k]) for k in _upto(halleys)]
-    costs = minimax.x_side_costs(shape[1] / shape[0], sweep=PASS / shape[0])
+    costs = minimax.x_side_costs(shape[1] / shape[0], sweep=kind.sweep / shape[0])
     cheapest = minimax.cheapest_rational(
         lower,
         halleys,

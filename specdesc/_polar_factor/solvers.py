@@ -9,7 +9,7 @@ from specdesc._lib.dtypes import eps, is_half, precision, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import derivative
 from specdesc._linalg.basic import Balanced, balance, restore, thin_svd
-from specdesc._polar_factor import adaptive, newton_schulz, plan, warm_start
+from specdesc._polar_factor import adaptive, fixed, newton_schulz, plan, warm_start
 from specdesc._polar_factor.adaptive import Followed
 from specdesc._polar_factor.method import SMALL, Method, Request, available, fastest_method
 from specdesc._polar_factor.plan import Kind
@@ -101,6 +101,8 @@ def _afresh(
     xp, wide, method = backend.xp, x.shape[-2] <= x.shape[-1], request.method
     goal = plan.goal(request.tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     coarse = method == "polynomial" and _coarse(x, goal, request.floor, backend)
+    if not backend.branches and method not in ("svd", "rational"):
+        return _at_once(x, goal, coarse, request, backend)
     balanced = balance(x if coarse else working(xp, x), backend=backend)
     matrix = balanced.matrix if wide else adjoint(balanced.matrix, xp=xp)
     proven = request.full_output or fallback
@@ -125,6 +127,26 @@ def _afresh(
     exactly = request._replace(method="svd", full_output=True)
     exact = _afresh(x, request=exactly, fallback=False, backend=backend)
     return tuple(choose(failed, exact, full, xp=xp))
+
+
+def _at_once(
+    x: Array, goal: float, coarse: bool, request: Request, backend: Backend
+) -> tuple[Array, ...]:
+    """Return what `_afresh` does, by polynomials and without a look at any value."""
+    xp, wide = backend.xp, x.shape[-2] <= x.shape[-1]
+    matrix = x if coarse or request.method != "polynomial" else working(xp, x)
+    factor, *proof = fixed.orthogonal_factor(
+        matrix if wide else backend.primitives.adjoint(matrix),
+        request.method,
+        goal,
+        request.tol,
+        request.floor,
+        proven=request.full_output,
+        cast_error=0.0 if matrix.dtype == x.dtype else _cast_error(x, backend),
+        backend=backend,
+    )
+    factor = factor if wide else backend.primitives.adjoint(factor)
+    return (xp.astype(factor, x.dtype, copy=False), *proof)
 
 
 def _coarse(x: Array, goal: float, floor: float | None, backend: Backend) -> bool:

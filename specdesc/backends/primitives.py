@@ -9,11 +9,12 @@ over it, and what it holds afterwards is unspecified. ``out`` is an array of the
 the result, and none of the operands, whose values nobody needs. No other operand changes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from specdesc._lib.arrays import adjoint
-from specdesc._lib.dtypes import working
+from specdesc._lib.dtypes import smallest_normal, working
 from specdesc._lib.typing import Array, Device, Namespace
 
 #: Blocks up to here are inverted by the library: calls of it cost more than products of halves.
@@ -121,6 +122,31 @@ class Primitives:
         """Return ``x / scale``, rounded once, for real `scale` (..., 1, 1) in working precision."""
         wide = working(self.xp, x)
         return self.xp.astype(wide / self.xp.astype(scale, wide.dtype), x.dtype, copy=False)
+
+    def entry_scale(self, x: Array, /) -> Array:
+        """Return a power of two near the largest entry of each matrix, (..., 1, 1), real.
+
+        No entry of ``x / scale`` has parts of size 8, and the largest has one of at least 1 unless
+        the matrix is subnormal or zero. Of a matrix with a NaN or an inf it is anything positive,
+        inf and NaN included.
+        """
+        xp, x = self.xp, working(self.xp, x)
+        sizes = (
+            xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x)))
+            if x.dtype in (xp.complex64, xp.complex128)
+            else xp.abs(x)
+        )
+        largest = xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
+        tiny = smallest_normal(xp, x.dtype)
+        exponent = xp.floor(xp.log2(xp.maximum(largest, xp.full_like(largest, tiny))))
+        # A compiler may multiply by the reciprocal: neither it nor the power may be subnormal.
+        exponent = xp.minimum(exponent, xp.full_like(exponent, -math.log2(tiny) - 1.0))
+        return xp.pow(xp.full_like(exponent, 2.0), exponent)
+
+    def frobenius(self, x: Array, /) -> Array:
+        """Return the Frobenius norm of each matrix, (..., 1, 1), real and in working precision."""
+        sums = self.squared_row_norms(x)
+        return self.xp.sqrt(self.xp.sum(sums, axis=-1, keepdims=True))[..., None]
 
     def squared_row_norms(self, x: Array, /) -> Array:
         """Return the sum of abs(x)**2 along the last axis, real and in working precision."""
