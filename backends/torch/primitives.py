@@ -94,6 +94,10 @@ class TorchPrimitives(Primitives):
         # The exponent of a subnormal number or of 0 reads 0.
         return power.clamp_min_(least)
 
+    def clamp(self, x: Array, /, least: float | None = None, most: float | None = None) -> Array:
+        """Return real `x` between two bounds."""
+        return torch.clamp(x, least, most)
+
     def frobenius(self, x: Array, /) -> Array:
         """Return the Frobenius norm of each matrix, in one pass."""
         wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else None

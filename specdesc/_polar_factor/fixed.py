@@ -144,20 +144,20 @@ def _error(
     base, per_gain = plan.rounding(shape, unit)
     base, per_gain = base + unit + run.turn + cast_error, per_gain / shape[0] ** 0.5
     # |1 - s| <= 1 - sqrt(1 - r), and what rounding adds to it.
-    least = xp.sqrt(xp.maximum(1.0 - residual, 0.0))
+    least = xp.sqrt(primitives.clamp(1.0 - residual, 0.0))
     distance = (1.0 + base) - least
     if floor:
-        distance = xp.minimum(distance, run.bound + base)
+        distance = primitives.clamp(distance, most=run.bound + base)
         slack = 8.0 * newton_schulz.slack(shape, unit)
         turn = facts.inverse_reach * (per_gain / (1.0 - slack) / floor)
         if run.slope * run.lower < 0.5:
             # A run that was not made for this floor lifts nothing by more than its slope.
-            turn = xp.minimum(turn, per_gain * run.slope)
+            turn = primitives.clamp(turn, most=per_gain * run.slope)
     else:
         # Steps of this slope lift x to at most slope x.
         turn = (per_gain * run.slope) / least
     # Up to `HALF` the run knows better from where it lifted.
-    turn = xp.where(residual <= HALF, xp.minimum(turn, per_gain * run.gain), turn)
+    turn = xp.where(residual <= HALF, primitives.clamp(turn, most=per_gain * run.gain), turn)
     error = distance + turn * facts.length
     # Each direction that the factor lacks adds 1 to the square of the residual.
     return error, (min(shape) + 0.5) - residual * residual
@@ -182,5 +182,5 @@ def _stated(
     status = xp.astype(error > tol, xp.int32)
     status = xp.where(zero, xp.full_like(status, 3), status)
     status = xp.where(broken, xp.full_like(status, 2), status)
-    kept = xp.where(broken, xp.zeros_like(kept), xp.maximum(kept, 0.0))
+    kept = xp.where(broken, xp.zeros_like(kept), backend.primitives.clamp(kept, 0.0))
     return error, status, xp.astype(kept, xp.int32)

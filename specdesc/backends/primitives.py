@@ -148,6 +148,12 @@ class Primitives:
         sums = self.squared_row_norms(x)
         return self.xp.sqrt(self.xp.sum(sums, axis=-1, keepdims=True))[..., None]
 
+    def clamp(self, x: Array, /, least: float | None = None, most: float | None = None) -> Array:
+        """Return real `x` with what is below `least` or above `most` replaced by that bound."""
+        if least is not None:
+            x = self.xp.maximum(x, self.xp.full_like(x, least))
+        return x if most is None else self.xp.minimum(x, self.xp.full_like(x, most))
+
     def squared_row_norms(self, x: Array, /) -> Array:
         """Return the sum of abs(x)**2 along the last axis, real and in working precision."""
         xp, x = self.xp, working(self.xp, x)
