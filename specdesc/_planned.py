@@ -76,8 +76,8 @@ def plan_orthogonalization(
     Notes
     -----
     Polynomials of degree 3, 5, 9 and 17, each the best on the interval that the one before left
-    behind, widened by what rounding may do; the cheapest sequence where a pass over memory and a call
-    cost what they cost on an accelerator. Found once, cached.
+    behind, widened by what rounding may do; the cheapest sequence where a pass over memory and a
+    call cost what they cost on an accelerator. Found once, cached.
 
     Examples
     --------

@@ -94,6 +94,32 @@ class TorchPrimitives(Primitives):
         # The exponent of a subnormal number or of 0 reads 0.
         return power.clamp_min_(least)
 
+    def axpby(self, alpha: float | Array, x: Array, beta: float | Array, y: Array, /) -> Array:
+        """Return ``alpha x + beta y`` in the dtype of `x`, in two passes at most."""
+        if x.dtype in (torch.float16, torch.bfloat16):
+            return super().axpby(alpha, x, beta, y)
+        if isinstance(beta, torch.Tensor):
+            return torch.addcmul(alpha * x, y.to(x.dtype), beta.to(x.dtype))
+        if isinstance(alpha, torch.Tensor):
+            return torch.add(alpha.to(x.dtype) * x, y, alpha=beta)
+        if alpha == 1.0:
+            return torch.add(x, y, alpha=beta)
+        if alpha + beta == 1.0 and y.dtype == x.dtype:
+            return torch.lerp(x, y, beta)
+        return torch.add(alpha * x, y, alpha=beta)
+
+    def hypot(self, x: Array, y: Array, /) -> Array:
+        """Return sqrt(x² + y²), without a look at types."""
+        return torch.hypot(x, y)
+
+    def nan_where_broken(self, x: Array, /) -> Array:
+        """Return NaN for each matrix with a NaN or an inf, and 0 for the others."""
+        if x.dtype not in _EXPONENT or 0 in x.shape:
+            return super().nan_where_broken(x)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        largest = torch.linalg.vector_norm(x, float("inf"), dim=(-2, -1), keepdim=True)
+        return largest.to(wide) * 0.0
+
     def clamp(self, x: Array, /, least: float | None = None, most: float | None = None) -> Array:
         """Return real `x` between two bounds."""
         return torch.clamp(x, least, most)

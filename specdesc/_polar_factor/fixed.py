@@ -5,6 +5,7 @@ everywhere, and R² is a term of the first step: so the whole factor of that mat
 of no other, as a product of stacks never mixes its matrices. A zero matrix stays zero.
 """
 
+import math
 from typing import NamedTuple
 
 from specdesc._lib.dtypes import eps, is_half, smallest_normal, working
@@ -168,7 +169,7 @@ def _working(x: Array, backend: Backend) -> float:
 
     That is what rounding leaves of a well-conditioned matrix in the Frobenius norm.
     """
-    return WORKING * float(max(x.shape[-2:])) ** 0.5 * eps(backend.xp, x.dtype)
+    return WORKING * math.sqrt(max(x.shape[-2:])) * eps(backend.xp, x.dtype)
 
 
 def _stated(

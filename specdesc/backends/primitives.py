@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from specdesc._lib.arrays import adjoint
-from specdesc._lib.dtypes import smallest_normal, working
+from specdesc._lib.dtypes import real_dtype, smallest_normal, working
 from specdesc._lib.typing import Array, Device, Namespace
 
 #: Blocks up to here are inverted by the library: calls of it cost more than products of halves.
@@ -147,6 +147,37 @@ class Primitives:
         """Return the Frobenius norm of each matrix, (..., 1, 1), real and in working precision."""
         sums = self.squared_row_norms(x)
         return self.xp.sqrt(self.xp.sum(sums, axis=-1, keepdims=True))[..., None]
+
+    def axpby(self, alpha: float | Array, x: Array, beta: float | Array, y: Array, /) -> Array:
+        """Return ``alpha x + beta y`` in the dtype of `x`, a new array.
+
+        Summed in working precision and rounded once. The factors are floats, or real arrays that
+        broadcast against `x`.
+        """
+        xp, wide = self.xp, working(self.xp, x)
+        total = self._times(alpha, wide) + self._times(beta, xp.astype(y, wide.dtype, copy=False))
+        return xp.astype(total, x.dtype, copy=False)
+
+    def _times(self, factor: float | Array, x: Array) -> Array:
+        if isinstance(factor, (int, float)):
+            return factor * x
+        return self.xp.astype(factor, x.dtype, copy=False) * x
+
+    def hypot(self, x: Array, y: Array, /) -> Array:
+        """Return sqrt(x² + y²) entry by entry, without overflow."""
+        return self.xp.hypot(x, y)
+
+    def nan_where_broken(self, x: Array, /) -> Array:
+        """Return NaN for each matrix with a NaN or an inf, 0 for the others: (..., 1, 1), real.
+
+        In working precision. Added to a number, it takes the whole matrix that this multiplies.
+        """
+        xp = self.xp
+        # Asked of every entry: the maximum of XLA on a CPU may drop a NaN.
+        finite = xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
+        dtype = real_dtype(xp, working(xp, x[..., :1, :1]).dtype)
+        zero = xp.zeros_like(finite, dtype=dtype)
+        return xp.where(finite, zero, xp.full_like(zero, float("nan")))
 
     def clamp(self, x: Array, /, least: float | None = None, most: float | None = None) -> Array:
         """Return real `x` with what is below `least` or above `most` replaced by that bound."""

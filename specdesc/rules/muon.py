@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal, get_args
 
-from specdesc._lib.dtypes import is_complex, working
+from specdesc._lib.dtypes import is_complex, real_dtype, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import replace_broken
 from specdesc._polar_factor.method import METHODS, Method
@@ -145,13 +145,14 @@ class Muon:
         terms = ((1.0, grad), (self.weight_decay, x))
         return momentum.combination(*terms, like=grad, backend=backend)
 
-    def _weighed(self, buffer: Array, beta: Array, state: State, xp: Namespace) -> Array:
+    def _weighed(self, buffer: Array, beta: float | Array, state: State, xp: Namespace) -> Array:
         """Return the buffer with its weight relative to the gradient that is added to it."""
         if self.momentum != "ema_corrected":
             return buffer
-        t = xp.astype(state["t"], beta.dtype)
+        wide = working(xp, buffer)
+        t = xp.astype(state["t"], real_dtype(xp, wide.dtype))
         weight = (1.0 - beta ** (t + 1.0)) / (1.0 - beta ** (t + 2.0))
-        return weight * working(xp, buffer)
+        return xp.astype(weight, wide.dtype) * wide
 
     def _factor(self, x: Array, backend: Backend) -> Array:
         if self.polar_dtype is None:
@@ -163,7 +164,7 @@ class Muon:
             raise ValueError(msg)
         return factor(xp.astype(x, wanted, copy=False), self.method, backend=backend)
 
-    def _moved(self, x: Array, size: Array, direction: Array, backend: Backend) -> Array:
+    def _moved(self, x: Array, size: float | Array, direction: Array, backend: Backend) -> Array:
         xp = backend.xp
         decay = 0.0 if self.decay == "l2" else self.weight_decay
         reach = scale_factor(self.scale, tuple(x.shape), self.layout) * size
@@ -171,11 +172,13 @@ class Muon:
         if self.decay == "frank_wolfe":
             share, reach = size, reach / decay
         elif self.decay == "independent":
-            share = decay * xp.ones_like(size)
-        keep = (1.0 - share)[..., None, None]
+            share = decay
+        keep = rule.per_matrix(1.0 - share)
         if self.decay == "cautious":
-            keep = xp.where(_shrinks(x, direction, backend), keep, xp.ones_like(keep))
-        return rule.blend(x, keep, reach, direction, backend=backend)
+            wide = working(xp, x)
+            shrinks = xp.astype(_shrinks(x, direction, backend), real_dtype(xp, wide.dtype))
+            keep = 1.0 - rule.per_matrix(share) * shrinks
+        return rule.blend(x, keep, rule.per_matrix(reach), direction, backend=backend)
 
 
 def _shrinks(x: Array, direction: Array, backend: Backend) -> Array:

@@ -87,9 +87,9 @@ class Scion:
             beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
             direction = self._direction(buffer, backend)
-            keep = 1.0 - size if self.constrained else backend.xp.ones_like(size)
-            reach = self.radius * size
-            y = rule.blend(x, keep[..., None, None], reach, direction, backend=backend)
+            keep = rule.per_matrix(1.0 - size) if self.constrained else 1.0
+            length = rule.per_matrix(self.radius * size)
+            y = rule.blend(x, keep, length, direction, backend=backend)
             return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
 
     def _direction(self, buffer: Array, backend: Backend) -> Array:
