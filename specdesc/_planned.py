@@ -82,7 +82,7 @@ def plan_orthogonalization(
     Examples
     --------
     >>> from specdesc import plan_orthogonalization
-    >>> plan = plan_orthogonalization((256, 256), "float64", tol=1e-2, floor=1e-3)
+    >>> plan = plan_orthogonalization((256, 256), "float64", tol=3e-2, floor=1e-3)
     >>> plan.degrees, plan.products
     ((5, 3, 3, 5, 5, 17), 19)
     """

@@ -99,7 +99,8 @@ class TorchPrimitives(Primitives):
         if x.dtype in (torch.float16, torch.bfloat16):
             return super().axpby(alpha, x, beta, y)
         if isinstance(beta, torch.Tensor):
-            return torch.addcmul(alpha * x, y.to(x.dtype), beta.to(x.dtype))
+            base = x if isinstance(alpha, float) and alpha == 1.0 else alpha * x
+            return torch.addcmul(base, y.to(x.dtype), beta.to(x.dtype))
         if isinstance(alpha, torch.Tensor):
             return torch.add(alpha.to(x.dtype) * x, y, alpha=beta)
         if alpha == 1.0:

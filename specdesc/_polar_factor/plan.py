@@ -25,9 +25,9 @@ SHORTEST = 1.01e-12
 #: A pass over a square array of m rows costs as much as PASS / m of a product (measured, CPU).
 PASS = 32.0
 
-#: The same of runs that are made for devices, in half precision and above: rates of products are
-#: many times those of memory there, and every small call has to be launched.
-DEVICE_PASS = {True: 4096.0, False: 1024.0}
+#: The same of runs that are made for devices, where products are many times faster than memory and
+#: every call is launched. Degrees 9 and 17 save products there, and cost more in passes and calls.
+DEVICE_PASS, DEVICE_DEGREES = 1024.0, (3, 5)
 
 #: The form of degree 17 moves what it is given on [l, 1] by SEVENTEENTH[half] (RATIO / l)² eps,
 #: measured for l from 0.03 to 0.4; the other degrees stay within `rounding`.
@@ -83,7 +83,7 @@ class Kind(NamedTuple):
     shape: tuple[int, int]
     unit: float
     rational: bool = False
-    sweep: float = PASS  # what a pass over a square costs, in units of a product over its rows
+    device: bool = False
 
     @property
     def rounding(self) -> "Rounding":
@@ -151,7 +151,7 @@ def fixed(
     """
     bounds = Bounds(1.0, reach(shape[0]), 0.0)
     goal = goal if floor else goal / math.sqrt(shape[0])
-    kind = Kind(shape, unit, rational, DEVICE_PASS[unit > SINGLE])
+    kind = Kind(shape, unit, rational, device=True)
     return fitted(kind, goal, floor or DEFAULT_FLOOR, bounds)
 
 
@@ -212,7 +212,8 @@ class Steps(NamedTuple):
 
 def _polynomial(kind: Kind, target: float, lower: float, first: int) -> Steps:
     shape, unit = kind.shape, kind.unit
-    aspect, sweep = shape[1] / shape[0], kind.sweep / shape[0]
+    aspect, sweep = shape[1] / shape[0], (DEVICE_PASS if kind.device else PASS) / shape[0]
+    degrees = DEVICE_DEGREES if kind.device else tuple(minimax.PRODUCTS)
     plan = partial(
         minimax.cheapest_schedule,
         lower,
@@ -220,11 +221,11 @@ def _polynomial(kind: Kind, target: float, lower: float, first: int) -> Steps:
         first=first,
         least=_least(kind, target),
     )
-    schedule, turn = plan(target, minimax.x_side_costs(aspect, sweep=sweep)), 0.0
+    schedule, turn = plan(target, minimax.x_side_costs(aspect, degrees=degrees, sweep=sweep)), 0.0
     segments: tuple[Segment, ...] = tuple((step,) for step in schedule.steps)
     # Coarse products keep to the matrix: a rounded factor loses what it multiplies.
     if aspect > 1.5 and unit <= SINGLE:
-        inside = plan((1.0 - TURNS) * target, minimax.gram_side_costs(sweep=sweep))
+        inside = plan((1.0 - TURNS) * target, minimax.gram_side_costs(degrees=degrees, sweep=sweep))
         cut = minimax.split(inside, max(TURNS * target * 2.0 / unit, 1.0 / lower))
         if inside.cost + len(cut.lengths) * (4.0 * aspect - 6.0) < schedule.cost:
             schedule, turn = inside, cut.turn * unit / 2.0
@@ -238,7 +239,7 @@ def _rational(kind: Kind, target: float, lower: float, goal: float) -> Steps:
     most = _most(kind, goal, lower)
     halleys = minimax.lift(lower, most=most, enough=unit / 8)
     turns = [WEIGHT * kind.rounding.turn * sum(h.c for h in halleys[:k]) for k in _upto(halleys)]
-    costs = minimax.x_side_costs(shape[1] / shape[0], sweep=kind.sweep / shape[0])
+    costs = minimax.x_side_costs(shape[1] / shape[0], sweep=PASS / shape[0])
     cheapest = minimax.cheapest_rational(
         lower,
         halleys,

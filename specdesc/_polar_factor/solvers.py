@@ -63,6 +63,8 @@ def _resolved(x: Array, request: Request, backend: Backend) -> Method:
     """Return the method that was the fastest where it was measured: eager, on a CPU."""
     if request.method != "auto":
         return request.method
+    if on_device(x, backend):
+        return "polynomial"  # an SVD waits, and costs a hundred times as much
     xp, (_, floor) = backend.xp, request[:2]
     finest = plan.goal(None, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     goal = finest if request.tol is None else request.tol
@@ -77,6 +79,11 @@ def _resolved(x: Array, request: Request, backend: Backend) -> Method:
         floor,
         available(tuple(backend.capabilities.unsupported)),
     )
+
+
+def on_device(x: Array, backend: Backend, /) -> bool:
+    """Say whether `x` lies where products are fast, and a look at a value is a wait."""
+    return not backend.branches and backend.multiplies(x)
 
 
 def _null(request: Request, backend: Backend) -> float:
@@ -100,7 +107,12 @@ def _afresh(
     """Return the fields of the full output, or the factor alone."""
     xp, wide, method = backend.xp, x.shape[-2] <= x.shape[-1], request.method
     goal = plan.goal(request.tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
-    coarse = method == "polynomial" and _coarse(x, goal, request.floor, backend)
+    if method == "polynomial":
+        coarse = _coarse(x, goal, request.floor, backend)
+    else:
+        coarse = (
+            method not in ("svd", "rational") and is_half(xp, x.dtype) and backend.multiplies(x)
+        )
     if not backend.branches and method not in ("svd", "rational"):
         return _at_once(x, goal, coarse, request, backend)
     balanced = balance(x if coarse else working(xp, x), backend=backend)
@@ -134,7 +146,7 @@ def _at_once(
 ) -> tuple[Array, ...]:
     """Return what `_afresh` does, by polynomials and without a look at any value."""
     xp, wide = backend.xp, x.shape[-2] <= x.shape[-1]
-    matrix = x if coarse or request.method != "polynomial" else working(xp, x)
+    matrix = x if coarse else working(xp, x)
     factor, *proof = fixed.orthogonal_factor(
         matrix if wide else backend.primitives.adjoint(matrix),
         request.method,

@@ -98,7 +98,8 @@ class AdamW:
                 pull, finite = replace_broken(grad, backend=backend)
                 x, whole = replace_broken(x, backend=backend)
             mean, root = self._averages(pull, state, backend)
-            quotient, factor = self._direction(mean, root, state, backend)
+            t = state["t"] + 1
+            quotient, factor = self._direction(mean, root, t, backend)
             keep = rule.per_matrix(1.0 - self.weight_decay * size)
             y = backend.primitives.axpby(keep, x, rule.per_matrix(size) * factor, quotient)
             if finite is None:
@@ -107,8 +108,7 @@ class AdamW:
             else:
                 mean, root = (restore(z, finite, backend=backend) for z in (mean, root))
                 y = restore(y, finite & whole, backend=backend)
-            state = {**state, "mean": mean, "root_mean_square": root}
-            return rule.finish(y, size, None, state, backend=backend)
+            return y, {"t": t, "mean": mean, "root_mean_square": root}
 
     def _averages(self, grad: Array, state: State, backend: Backend) -> tuple[Array, Array]:
         """Return the new averages of grad and abs(grad)^2, the second one as its root."""
@@ -121,14 +121,14 @@ class AdamW:
         return mean, backend.primitives.hypot(old, (1.0 - second) ** 0.5 * size)
 
     def _direction(
-        self, mean: Array, root: Array, state: State, backend: Backend
+        self, mean: Array, root: Array, t: Array, backend: Backend
     ) -> tuple[Array, float | Array]:
         """Return -m / (sqrt(v) + eps) as a quotient and its factor, with the bias taken out.
 
         With d = b^t - 1 of each beta that is sqrt(-d2) / d1 times mean / (root + eps sqrt(-d2)).
         """
         xp = backend.xp
-        t = xp.astype(state["t"] + 1, root.dtype)
+        t = xp.astype(t, root.dtype)
         first, second = self.betas
         unbiased = xp.sqrt(-_power_less_one(second, t, xp)) if second else 1.0
         quotient = mean / xp.astype(root + self.eps * unbiased, mean.dtype, copy=False)

@@ -36,10 +36,9 @@ def test_a_buffer_in_half_precision_is_its_formula_and_nobody_elses_memory() -> 
     x = torch.zeros(6, 4, dtype=torch.bfloat16)
     state = rule.init(x)
     expected = torch.zeros(6, 4, dtype=torch.bfloat16)
-    beta = torch.asarray(0.9, dtype=torch.float32)
     for grad in grads:
         x, state = rule.update(x, grad, state)
-        expected = (beta * expected.float() + (1 - beta) * grad.float()).bfloat16()
+        expected = torch.lerp(expected.float(), grad.float(), 1 - 0.9).bfloat16()
         buffer = state["momentum_buffer"]
         assert torch.equal(buffer, expected)
         memory = {y.untyped_storage().data_ptr() for y in (buffer, x, grad)}
@@ -379,11 +378,23 @@ OTHERS: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = {
             "layout": "in_out",
             "method": "newton-schulz",
             "polar_dtype": "float32",
+            "tol": 0.3,
+            "floor": 0.5,
+            "dtype": "float32",
         },
     ),
     rules.Scion: (
         {"step": 0.1},
-        {"step": 0.2, "beta": 0.5, "norm": norms.Max(), "radius": 2.0, "constrained": False},
+        {
+            "step": 0.2,
+            "beta": 0.5,
+            "norm": norms.Max(),
+            "radius": 2.0,
+            "constrained": False,
+            "tol": 0.3,
+            "floor": 0.5,
+            "dtype": "float32",
+        },
     ),
     rules.ProximalSpectral: (
         {"step": 0.1, **PROXIMAL},
@@ -413,7 +424,17 @@ OTHERS: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = {
         {"step": 0.1},
         {"step": 0.2, "weight_decay": 0.5, "g": prox.Rank(1)},
     ),
-    rules.SpectralDescent: ({"step": 0.1}, {"step": 0.2, "weight_decay": 0.5, "g": prox.Rank(1)}),
+    rules.SpectralDescent: (
+        {"step": 0.1},
+        {
+            "step": 0.2,
+            "weight_decay": 0.5,
+            "g": prox.Rank(1),
+            "tol": 0.3,
+            "floor": 0.5,
+            "dtype": "float32",
+        },
+    ),
     rules.TruncatedSpectralDescent: (
         {"rank": 1, "step": 0.1},
         {"rank": 2, "step": 0.2, "weight_decay": 0.5, "g": prox.Rank(1), "tol": None},
