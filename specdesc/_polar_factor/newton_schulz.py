@@ -247,8 +247,7 @@ def _bracket(
             squares = (gram, square)
             return primitives.linear_combination(constants, squares, 0.0, overwrite=overwrite)
         b, c = constants
-        # R is Hermitian: NumPy hands the product of an array with its adjoint to BLAS at half work.
-        return primitives.addmm(b, gram, gram, primitives.adjoint(gram), alpha=c, out=workspace)
+        return primitives.square_sum(b, gram, c, out=workspace)
     if step.degree == 9:
         if square is None:
             square = primitives.gram(gram, out=workspace)

@@ -71,6 +71,13 @@ class Primitives:
         product = self.xp.matmul(a, b)
         return beta * c + (product if alpha == 1.0 else alpha * product)
 
+    def square_sum(
+        self, beta: float, r: Array, alpha: float, /, *, out: Array | None = None
+    ) -> Array:
+        """Return ``beta r + alpha r²`` for Hermitian `r`."""
+        # R Rᴴ: NumPy hands the product of an array with its adjoint to BLAS at half the work.
+        return self.addmm(beta, r, r, self.adjoint(r), alpha=alpha, out=out)
+
     def linear_combination(
         self,
         coefficients: Sequence[float],

@@ -308,6 +308,7 @@ def overwriting(library: Library, host: dict[str, np.ndarray]) -> list[Overwriti
         Overwriting("axpby", (by, x, -0.3, y), {}, (x, y, by)),
         Overwriting("axpby", (1.0, x, by, y), {}, (x, y, by)),
         Overwriting("hypot", (x, y), {}, (x, y)),
+        Overwriting("square_sum", (1.5, d, -0.25), {"out": out}, (d,)),
         Overwriting("nan_where_broken", (x,), {}, (x,)),
         Overwriting("thin_product", (z, x[..., :1]), {}, (z, x)),
         Overwriting("add_solve", (0.5, x, 2.0, d), {**over, "owned": True, "out": out}, ()),
