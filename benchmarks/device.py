@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from specdesc.backends.torch.optimizer import Optimizer
 from torch.optim._muon import _zeropower_via_newtonschulz
 
 import specdesc
 from specdesc import norms, preconditioners, prox, rules, trees
-from specdesc.backends.torch.optimizer import Optimizer
 
 Row = dict[str, Any]
 Call = Callable[[], Any]
@@ -337,7 +337,7 @@ def machine() -> Row:
     """Return what the rows were measured on."""
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         driver = "unknown"
     libraries = ("numpy", "torch", "triton", "cupy-cuda13x", "array-api-compat")

@@ -37,7 +37,7 @@ class TorchPrimitives(Primitives):
         if torch.compiler.is_compiling():
             return torch.matmul(x, x.mH)
         if _has_fast_squares(x):
-            return _symmetric().product(x, out=out)
+            return _kernels("symmetric").product(x, out=out)
         return torch.matmul(x, x.mH, out=out)
 
     def square_sum(
@@ -45,7 +45,7 @@ class TorchPrimitives(Primitives):
     ) -> Array:
         """Return ``beta r + alpha r²`` for Hermitian `r`."""
         if _has_fast_squares(r) and not torch.compiler.is_compiling():
-            return _symmetric().product(r, alpha=alpha, beta=beta, c=r, out=out)
+            return _kernels("symmetric").product(r, alpha=alpha, beta=beta, c=r, out=out)
         return self.addmm(beta, r, r, r.mH, alpha=alpha, out=out)
 
     def addmm(
@@ -93,6 +93,8 @@ class TorchPrimitives(Primitives):
 
     def unscale(self, x: Array, scale: Array, /, *, overwrite: bool = False) -> Array:
         """Return ``x / scale``, over `x` where it may be overwritten."""
+        if _has_fast_squares(x) and x.is_contiguous() and not torch.compiler.is_compiling():
+            return _kernels("scaling").divided(x, scale, x if overwrite else torch.empty_like(x))
         if overwrite:
             # One pass also where the dtypes differ: in the wider one, and rounded once.
             return x.div_(scale)
@@ -107,6 +109,12 @@ class TorchPrimitives(Primitives):
         power = largest.view(integer).bitwise_and(mask).view(x.dtype)
         # The exponent of a subnormal number or of 0 reads 0.
         return power.clamp_min_(least)
+
+    def shift_diagonal(self, x: Array, shift: float | Array, /) -> Array:
+        """Return `x` with `shift` added to its diagonal."""
+        value = shift if isinstance(shift, (int, float)) else shift[..., 0]
+        x.diagonal(dim1=-2, dim2=-1).add_(value)
+        return x
 
     def axpby(self, alpha: float | Array, x: Array, beta: float | Array, y: Array, /) -> Array:
         """Return ``alpha x + beta y`` in the dtype of `x`, in two passes at most."""
@@ -183,15 +191,15 @@ TRITON = torch.version.cuda is not None and find_spec("triton") is not None
 
 
 def _has_fast_squares(x: Array) -> bool:
-    """Say whether ``x xᵀ`` is faster by the kernel: large, half precision, on a CUDA device."""
+    """Say whether kernels of our own are faster: large, half precision, on a CUDA device."""
     half = x.dtype in (torch.bfloat16, torch.float16)
     return TRITON and half and x.is_cuda and x.shape[-2] >= LEAST_ROWS
 
 
 @cache
-def _symmetric() -> ModuleType:
-    """Import the kernel when the first matrix wants it: the import costs a second."""
-    return import_module("specdesc.backends.torch.symmetric")
+def _kernels(module: str, /) -> ModuleType:
+    """Import kernels when the first matrix wants them: the import costs a second."""
+    return import_module(f"specdesc.backends.torch.{module}")
 
 
 def _fused(beta: float, c: Array, a: Array, b: Array, alpha: float, out: Array | None) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from specdesc._lib.arrays import per_batch
-from specdesc._lib.dtypes import eps, smallest_normal, working
+from specdesc._lib.dtypes import eps, is_half, smallest_normal, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import balance, replace_broken, restore, thin_svd
 from specdesc.backends import Backend
@@ -139,5 +139,11 @@ def number(values: Array, parts: Parts, /, *, backend: Backend) -> Array:
 
 
 def slack(x: Array, /, *, xp: Namespace) -> float:
-    """Return the relative violation that counts as none: 8 max(m, n) eps."""
-    return 8.0 * float(max(1, *x.shape[-2:])) * eps(xp, x.dtype)
+    """Return the relative violation that counts as none.
+
+    8 max(m, n) eps of the precision that is computed in, and one rounding of a coarser storage.
+    """
+    unit = eps(xp, x.dtype)
+    if not is_half(xp, x.dtype):
+        return 8.0 * float(max(1, *x.shape[-2:])) * unit
+    return 8.0 * float(max(1, *x.shape[-2:])) * eps(xp, xp.float32) + unit

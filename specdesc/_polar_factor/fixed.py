@@ -8,12 +8,14 @@ of no other, as a product of stacks never mixes its matrices. A zero matrix stay
 import math
 from typing import NamedTuple
 
-from specdesc._lib.dtypes import eps, is_half, smallest_normal, working
+from specdesc import minimax
+from specdesc._lib.dtypes import eps, is_half, real_dtype, smallest_normal, working
+from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import diagonal
 from specdesc._polar_factor import newton_schulz, plan
 from specdesc._polar_factor.newton_schulz import Scaled
-from specdesc._polar_factor.plan import DEFAULT_FLOOR, HALF, Run
+from specdesc._polar_factor.plan import DEFAULT_FLOOR, HALF, Kind, Run
 from specdesc.backends import Backend
 
 #: Nothing beside a size of about 1, and enough to divide a zero matrix by.
@@ -185,3 +187,51 @@ def _stated(
     status = xp.where(broken, xp.full_like(status, 2), status)
     kept = xp.where(broken, xp.zeros_like(kept), backend.primitives.clamp(kept, 0.0))
     return error, status, xp.astype(kept, xp.int32)
+
+
+# --- an isometry at every rank -------------------------------------------------------------------
+
+#: The step that lifts is the best one from here to 1. It takes nothing above below 0.3 of itself: a
+#: lower end would lift faster, and cost large singular values their directions on the way.
+LIFT_FROM = 0.08
+
+#: A singular value that noise of size eps leaves behind is at least eps / (NOISE sqrt(m)).
+NOISE = 256.0
+
+
+def isometry(x: Array, /, *, backend: Backend) -> Array:
+    """Return a nearest matrix with orthonormal rows, for wide `x` of any rank.
+
+    Noise of the size of rounding gives the directions that `x` does not have, and steps for
+    singular values of that size lift them with all others. Backward error c max(m, n) eps ||x||.
+    """
+    xp, shape = backend.xp, (x.shape[-2], x.shape[-1])
+    unit = eps(xp, x.dtype)
+    y = ordinary(x, backend=backend)
+    noise = unit * _scattered(shape, y, backend)
+    # Of a zero matrix noise is all that there is.
+    y = ordinary(y + xp.astype(noise, y.dtype, copy=False), backend=backend)
+    scaled = _by_schatten(y, backend).scaled
+    segments = _lifts(Kind(shape, unit, device=True), unit / (NOISE * math.sqrt(shape[0])))
+    return newton_schulz.run(scaled, segments, backend=backend)
+
+
+@opaque
+def _lifts(kind: Kind, lower: float, /) -> tuple[newton_schulz.Segment, ...]:
+    """Return steps that take [lower, 1] to working accuracy, and what is large not far down."""
+    best = minimax.minimax_polynomial(LIFT_FROM, 5)
+    upper = (1.0 + best.error) * (1.0 + plan.margin(kind.shape, kind.unit))
+    step = minimax.evaluation_step([c / upper for c in best.coefficients])
+    count = 1 + math.ceil(math.log(LIFT_FROM / lower) / math.log(step.constants[0]))
+    last = plan.on_interval(kind, 4.0 * kind.unit, (1.0 - best.error) / upper, first=3)
+    return (*[(step,)] * count, *last.segments)
+
+
+def _scattered(shape: tuple[int, int], like: Array, backend: Backend) -> Array:
+    """Return numbers in [-1, 1] without a pattern, the same on every backend, and no transfer."""
+    xp, place = backend.xp, backend.placement
+    real = real_dtype(xp, like.dtype)
+    rows = xp.arange(1.0, shape[0] + 1.0, dtype=real, device=place)
+    columns = xp.arange(1.0, shape[1] + 1.0, dtype=real, device=place)
+    # The golden ratio: no row is near a multiple of another.
+    return xp.cos((rows * (2.0 * math.pi * 0.6180339887498949))[:, None] * columns)

@@ -155,6 +155,13 @@ class Primitives:
         sums = self.squared_row_norms(x)
         return self.xp.sqrt(self.xp.sum(sums, axis=-1, keepdims=True))[..., None]
 
+    def shift_diagonal(self, x: Array, shift: float | Array, /) -> Array:
+        """Return square `x` plus `shift` times the identity; `x` may be overwritten.
+
+        `shift` is a float, or a real array (..., 1, 1).
+        """
+        return x + self._times(shift, self._identity(x))
+
     def axpby(self, alpha: float | Array, x: Array, beta: float | Array, y: Array, /) -> Array:
         """Return ``alpha x + beta y`` in the dtype of `x`, a new array.
 

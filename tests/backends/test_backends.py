@@ -308,6 +308,8 @@ def overwriting(library: Library, host: dict[str, np.ndarray]) -> list[Overwriti
         Overwriting("axpby", (by, x, -0.3, y), {}, (x, y, by)),
         Overwriting("axpby", (1.0, x, by, y), {}, (x, y, by)),
         Overwriting("hypot", (x, y), {}, (x, y)),
+        Overwriting("shift_diagonal", (z, -0.5), {}, ()),
+        Overwriting("shift_diagonal", (z, by), {}, (by,)),
         Overwriting("square_sum", (1.5, d, -0.25), {"out": out}, (d,)),
         Overwriting("nan_where_broken", (x,), {}, (x,)),
         Overwriting("thin_product", (z, x[..., :1]), {}, (z, x)),
