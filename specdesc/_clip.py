@@ -117,7 +117,7 @@ def clip(x: Array, radius: float | Array, allowed: float, /, *, backend: Backend
 def _clip(x: Array, radius: Array, /, *, allowed: float, positive: bool, backend: Backend) -> Array:
     """Clip to radii (..., 1, 1), which are known to be numbers above 0 where `positive` says so."""
     xp = backend.xp
-    if on_device(x, backend):
+    if not backend.branches and on_device(x, backend):
         return _on_device(x, radius, allowed, positive, backend)
     balanced = balance(working(xp, x), backend=backend)
     wide = x.shape[-2] <= x.shape[-1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from specdesc._lib.arrays import per_batch
-from specdesc._lib.dtypes import eps, is_half, smallest_normal, working
+from specdesc._lib.dtypes import eps, smallest_normal, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import balance, replace_broken, restore, thin_svd
 from specdesc.backends import Backend
@@ -17,6 +17,9 @@ from specdesc.backends.creation import scalar, zeros
 Geometry = Literal["spectral", "elementwise", "global", "rows", "columns"]
 
 GEOMETRIES: tuple[Geometry, ...] = get_args(Geometry)
+
+#: No full precision has a larger eps.
+HALF = 1e-6
 
 
 class Parts(Protocol):
@@ -143,7 +146,6 @@ def slack(x: Array, /, *, xp: Namespace) -> float:
 
     8 max(m, n) eps of the precision that is computed in, and one rounding of a coarser storage.
     """
-    unit = eps(xp, x.dtype)
-    if not is_half(xp, x.dtype):
-        return 8.0 * float(max(1, *x.shape[-2:])) * unit
-    return 8.0 * float(max(1, *x.shape[-2:])) * eps(xp, xp.float32) + unit
+    unit, factor = eps(xp, x.dtype), 8.0 * float(max(1, *x.shape[-2:]))
+    # Half precision is computed in float32.
+    return factor * unit if unit < HALF else factor * eps(xp, xp.float32) + unit

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 from specdesc._lib.dtypes import is_complex, real_dtype, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import replace_broken
-from specdesc._polar_factor.direction import Accuracy, check_accuracy, direction
+from specdesc._polar_factor.direction import DTYPES, Accuracy, check_accuracy, direction
 from specdesc._polar_factor.method import METHODS, Method
 from specdesc.backends import Backend
 from specdesc.rules import momentum, rule
@@ -108,6 +108,9 @@ class Muon:
                 raise ValueError(msg)
         if self.polar_dtype is not None and self.dtype is not None:
             msg = f"dtype and polar_dtype are one option, got {self.dtype!r}, {self.polar_dtype!r}"
+            raise ValueError(msg)
+        if self.polar_dtype not in (None, *DTYPES):
+            msg = f"polar_dtype must be one of {', '.join(DTYPES)}, got {self.polar_dtype!r}"
             raise ValueError(msg)
         check_accuracy(self._accuracy)
         if self.momentum == "ema_corrected" and callable(self.beta):
