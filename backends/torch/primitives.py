@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import ClassVar
 
 import torch
 from specdesc._lib.typing import Array
@@ -27,6 +28,8 @@ _EXPONENT = {
 @dataclass(frozen=True)
 class TorchPrimitives(Primitives):
     """Fused products, and results written over what nobody needs, outside of a compiler."""
+
+    factorizes: ClassVar[bool] = True
 
     def adjoint(self, x: Array, /) -> Array:
         """Return the conjugate transpose, a view."""

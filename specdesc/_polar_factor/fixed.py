@@ -37,6 +37,7 @@ class Facts(NamedTuple):
 
     length: Array  # Frobenius norm of X / scale, root of the sum of all singular values squared
     inverse_reach: Array  # at least the inverse of the largest one, but for slack
+    least: Array | None  # a proven lower bound on all of them, 0 for none; None where unasked
 
 
 def orthogonal_factor(
@@ -66,7 +67,8 @@ def orthogonal_factor(
         # Dividing by the Frobenius norm takes s_1 to at least 1 / sqrt(m) and so the floor with it.
         run = plan.published(method, (floor or DEFAULT_FLOOR) / shape[0] ** 0.5)
         start = _by_frobenius(y, backend)
-    facts = _facts(start.scaled, backend) if proven else None  # the run overwrites the squares
+    # The run overwrites the squares. A floor needs no proof that nothing lies below.
+    facts = _facts(start.scaled, floor is None, backend) if proven else None
     factor = newton_schulz.run(
         start.scaled, run.segments, owned=method != "polynomial", backend=backend
     )
@@ -115,7 +117,7 @@ def _by_frobenius(y: Array, backend: Backend) -> Start:
     return Start(Scaled(y, scale, backend.primitives.gram(y), None), size)
 
 
-def _facts(scaled: Scaled, backend: Backend) -> Facts:
+def _facts(scaled: Scaled, searched: bool, backend: Backend) -> Facts:
     """Return what is known of the spectrum, from squares that are there.
 
     The Schatten norm of order 8 is 1 / (1 + slack), and s_1⁴ >= sum s⁸ / sum s⁴, which is
@@ -125,9 +127,32 @@ def _facts(scaled: Scaled, backend: Backend) -> Facts:
     entries = working(xp, diagonal(scaled.gram, xp=xp))
     entries = xp.real(entries) if entries.dtype in (xp.complex64, xp.complex128) else entries
     length = xp.sqrt(xp.sum(entries, axis=-1))
+    size = backend.primitives.frobenius(scaled.gram)[..., 0, 0]
+    searched = searched and backend.primitives.factorizes
+    least = _least(scaled, length, size, backend) if searched else None
     if scaled.square is None:
-        return Facts(length, scaled.gram.shape[-1] ** 0.5 / (length + TINY))
-    return Facts(length, xp.sqrt(backend.primitives.frobenius(scaled.gram)[..., 0, 0]))
+        return Facts(length, scaled.gram.shape[-1] ** 0.5 / (length + TINY), least)
+    return Facts(length, xp.sqrt(size), least)
+
+
+def _least(scaled: Scaled, length: Array, size: Array, backend: Backend) -> Array:
+    """Return a lower bound on the singular values that a Cholesky factorization proves, or 0.
+
+    Tried are the edge of the random matrix with the same moments, or an eighth of the mean where
+    that is more, and an eighth of what was tried. A factorization that fails is no exception here.
+    """
+    xp, rows = backend.xp, scaled.gram.shape[-1]
+    mean = length / math.sqrt(rows)
+    spread = rows * (size * size) / (length**4 + TINY) - 1.0
+    edge = 1.0 - xp.sqrt(backend.primitives.clamp(spread, 0.0))
+    first = (0.7 * mean) * backend.primitives.clamp(edge, 1.0 / 8.0)
+    hidden = newton_schulz.hidden(tuple(scaled.matrix.shape), eps(xp, scaled.gram.dtype))
+    least = xp.zeros_like(first)
+    for trial in (first / 8.0, first):
+        shift = (trial * trial + hidden * (mean * mean))[..., None, None]
+        definite = backend.primitives.is_positive_definite(scaled.gram, shift)
+        least = xp.where(definite, trial, least)
+    return least
 
 
 def _error(
@@ -159,6 +184,12 @@ def _error(
     else:
         # Steps of this slope lift x to at most slope x.
         turn = (per_gain * run.slope) / least
+    if facts.least is not None:
+        turn = xp.minimum(turn, per_gain / facts.least)
+        promised = xp.where(
+            facts.least >= run.lower, run.bound + base, xp.full_like(turn, math.inf)
+        )
+        distance = xp.minimum(distance, promised)
     # Up to `HALF` the run knows better from where it lifted.
     turn = xp.where(residual <= HALF, primitives.clamp(turn, most=per_gain * run.gain), turn)
     error = distance + turn * facts.length

@@ -12,6 +12,7 @@ the result, and none of the operands, whose values nobody needs. No other operan
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import real_dtype, smallest_normal, working
@@ -35,6 +36,8 @@ class Primitives:
 
     xp: Namespace
     placement: Device = None
+    #: Whether `is_positive_definite` costs less than a product, and neither waits nor raises.
+    factorizes: ClassVar[bool] = False
 
     def adjoint(self, x: Array, /) -> Array:
         """Return the conjugate transpose."""
@@ -236,8 +239,8 @@ class Primitives:
         """Say which Hermitian matrices of a stack are positive definite.
 
         Less `shift` (..., 1, 1) on their diagonals, where it is given, in working precision. Asked
-        only where code may look at values. Without the extension for linear algebra nothing is
-        proven.
+        where code may look at values, and where the library `factorizes`. Without the extension for
+        linear algebra nothing is proven.
         """
         xp, x = self.xp, working(self.xp, x)
         if not hasattr(xp, "linalg"):
