@@ -16,7 +16,7 @@ from specdesc._truncated_svd.leading import (
 )
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
-from specdesc.backends.entry import enter
+from specdesc.backends.entry import check_supported, enter
 
 
 class TruncatedStep(NamedTuple):
@@ -300,8 +300,40 @@ def _enter(
         raise ValueError(msg)
     if start is not None and 0 not in x.shape:
         like = x.like if isinstance(x, LinearOperator) else working(backend.xp, x)
-        _check_start(like, tuple(x.shape), start, rank)
+        enter("initial_start", like, start, names=("x", "start"), ndim=0)
+        _check_start(tuple(x.shape), start, rank)
     return backend
+
+
+def triplets_from(
+    x: Array | LinearOperator,
+    rank: int,
+    tol: float | None,
+    start: Array,
+    /,
+    *,
+    step: int | Array = 0,
+    backend: Backend,
+) -> TruncatedSVD:
+    """Return the full output for a caller that has checked `x`, and whose state holds `start`."""
+    check_supported("truncated_svd", backend)
+    check_rank(rank, x)
+    if isinstance(x, LinearOperator):
+        enter_operator("truncated_svd", x)
+        if tol is None:
+            msg = "tol must be given for a LinearOperator: None is a dense SVD"
+            raise ValueError(msg)
+    if 0 not in x.shape:
+        _check_start(tuple(x.shape), start, rank)
+    request = Request(rank, tol, start, step=step, carry=True)
+    return leading_triplets(x, request, backend=backend)
+
+
+def first_block(x: Array, rank: int, /, *, backend: Backend) -> Array:
+    """Return `initial_start` of an array that was checked."""
+    check_supported("initial_start", backend)
+    check_rank(rank, x)
+    return initial_block(working(backend.xp, x), tuple(x.shape), rank, 0, backend=backend)
 
 
 def enter_operator(function: str, x: Array | LinearOperator, /) -> Backend:
@@ -315,8 +347,7 @@ def enter_operator(function: str, x: Array | LinearOperator, /) -> Backend:
     return backend
 
 
-def _check_start(like: Array, shape: tuple[int, ...], start: Array, rank: int) -> None:
-    enter("initial_start", like, start, names=("x", "start"), ndim=0)
+def _check_start(shape: tuple[int, ...], start: Array, rank: int) -> None:
     expected = (*shape[:-2], shape[-1], subspace.width(rank, shape))
     if tuple(start.shape) != expected:
         msg = (

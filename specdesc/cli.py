@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -32,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever reads has seen enough, as in ``specdesc info | head``. Nothing is left to say at
-        # the end of the process either.
+        # the end of the process either. The code is the one that a shell gives for the signal.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 128 + signal.SIGPIPE
     except (UsageError, MissingExtra, BackendUnavailable, OSError, NotImplementedError) as error:
         print(f"specdesc: error: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -79,6 +79,12 @@ class NumPyPrimitives(Primitives):
             part += added if beta == 1.0 else beta * added
         return total
 
+    def square_sum(
+        self, beta: float, r: Array, alpha: float, /, *, out: Array | None = None
+    ) -> Array:
+        """Return ``beta r + alpha r²``: a product of an array with its adjoint is half the work."""
+        return self.addmm(beta, r, r, self.adjoint(r), alpha=alpha, out=out)
+
     def linear_combination(
         self,
         coefficients: Sequence[float],

@@ -1,11 +1,12 @@
 """Block Krylov spaces of XᴴX, and the leading singular triplets that they hold."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import eps, is_complex
-from specdesc._lib.typing import Array
+from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import diagonal, thin_svd, widest
 from specdesc._linalg.orthonormal import against, qr
 from specdesc.backends import Backend
@@ -52,19 +53,14 @@ class Leading(NamedTuple):
 
 def action_of(x: Array, /, *, backend: Backend) -> Action:
     """Return the products of a dense matrix or stack."""
-    xp = backend.xp
+    forward = partial(backend.xp.matmul, x) if x.ndim == 2 else partial(_turned, x, backend.xp)
+    return Action(forward, partial(backend.primitives.adjoint_product, x))
 
-    def forward(block: Array) -> Array:
-        if x.ndim == 2:
-            return xp.matmul(x, block)
-        # (Bᵀ Xᵀ)ᵀ: twice as fast for a stack of small matrices (torch).
-        turned = xp.matmul(xp.matrix_transpose(block), xp.matrix_transpose(x))
-        return xp.matrix_transpose(turned)
 
-    def backward(block: Array) -> Array:
-        return backend.primitives.adjoint_product(x, block)
-
-    return Action(forward, backward)
+def _turned(x: Array, xp: Namespace, block: Array) -> Array:
+    """Return (Bᵀ Xᵀ)ᵀ: twice as fast for a stack of small matrices (torch)."""
+    turned = xp.matmul(xp.matrix_transpose(block), xp.matrix_transpose(x))
+    return xp.matrix_transpose(turned)
 
 
 def begin(x: Action, block: Array, /, *, backend: Backend) -> Space:

@@ -8,8 +8,16 @@ from specdesc._lib.checks import check_same_shape
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import magnitudes
+from specdesc.backends import Backend
 from specdesc.backends.entry import enter
 from specdesc.prox.operator import Function, check_non_negative, step_of
+
+
+def point(g: Function, y: Array, step: float | Array, backend: Backend, /) -> Array:
+    """Return the prox of an array that was checked; a function of a user checks it itself."""
+    checked = getattr(g, "proximal_point", None)
+    found: Array = g.prox(y, step) if checked is None else checked(y, step, backend=backend)
+    return found
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,14 @@ class Scaled:
 
     def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
         """Return scale prox_(weight step / scale²)(y / scale)."""
-        return self.scale * self.g.prox(y / self.scale, step * (self.weight / self.scale**2))
+        return self.scale * self.g.prox(y / self.scale, self._step(step))
+
+    def proximal_point(self, y: Array, step: float | Array, /, *, backend: Backend) -> Array:
+        """Return the prox of an array that was checked."""
+        return self.scale * point(self.g, y / self.scale, self._step(step), backend)
+
+    def _step(self, step: float | Array) -> float | Array:
+        return step * (self.weight / self.scale**2)
 
 
 @dataclass(frozen=True)
@@ -78,12 +93,11 @@ class Translated:
         For a set with a `violation`, x may be further out than the set alone allows by what the
         rounding of shift + point can move it: 8 max(m, n) eps (||x||_F + ||shift||_F).
         """
-        shift = self._shift(x)
+        backend, shift = self._enter(x), self.shift
         moved = x - shift
         value = self.g.value(moved)
         if not getattr(self.g, "is_set", False) or 0 in x.shape:
             return value
-        backend = enter("prox.Translated", x, names=("x",), ndim=1)
         xp = backend.xp
         axes = tuple(range(value.ndim, x.ndim))
         size = _euclidean(x, axes, xp) + _euclidean(shift, axes, xp)
@@ -94,13 +108,16 @@ class Translated:
 
     def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
         """Return shift + prox(y - shift)."""
-        shift = self._shift(y)
-        return shift + self.g.prox(y - shift, step)
+        return self.proximal_point(y, step, backend=self._enter(y))
 
-    def _shift(self, x: Array) -> Array:
-        enter("prox.Translated", x, self.shift, names=("x", "shift"), ndim=1)
+    def proximal_point(self, y: Array, step: float | Array, /, *, backend: Backend) -> Array:
+        """Return the prox of an array that was checked."""
+        return self.shift + point(self.g, y - self.shift, step, backend)
+
+    def _enter(self, x: Array) -> Backend:
+        backend = enter("prox.Translated", x, self.shift, names=("x", "shift"), ndim=1)
         check_same_shape(x, self.shift, "x", "shift")
-        return self.shift
+        return backend
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from specdesc._lib.checks import check_positive_rank, check_rank
 from specdesc._lib.typing import Array
-from specdesc._truncate import initial_start, truncated_svd
+from specdesc._truncate import initial_start, triplets_from
+from specdesc.backends import Backend
 from specdesc.backends.entry import enter
 from specdesc.prox import sets
 from specdesc.prox.operator import Operator
@@ -55,6 +56,13 @@ class Rank(Operator):
         sense of `truncated_svd`.
         """
         backend = enter("prox.Rank", y)
-        full = truncated_svd(y, self.rank, tol=tol, start=start, full_output=True)
+        with backend.guard(y):
+            return self.nearest_from(y, start, tol, backend=backend)
+
+    def nearest_from(
+        self, y: Array, start: Array, tol: float, /, *, backend: Backend
+    ) -> tuple[Array, Array]:
+        """Return what `prox_from` does, for arrays that were checked."""
+        full = triplets_from(y, self.rank, tol, start, backend=backend)
         scaled = full.U * backend.xp.astype(full.S, full.U.dtype)[..., None, :]
         return backend.xp.matmul(scaled, full.Vh), full.start

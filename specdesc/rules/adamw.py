@@ -68,12 +68,11 @@ class AdamW:
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
-        state = rule.initial_state(x, None)
-        backend = rule.enter_update(x, x)
+        backend = rule.enter_init(x)
         xp, device = backend.xp, backend.placement
         wide, shape = working(xp, x[..., :0, :0]).dtype, tuple(x.shape)
         return {
-            **state,
+            **rule.initial_state(x, None, backend=backend),
             "mean": xp.zeros(shape, dtype=wide, device=device),
             "root_mean_square": xp.zeros(shape, dtype=real_dtype(xp, wide), device=device),
         }

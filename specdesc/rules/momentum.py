@@ -11,7 +11,6 @@ from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
-from specdesc.backends.entry import enter
 from specdesc.rules import rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
@@ -24,12 +23,13 @@ def check_beta(beta: float | Schedule, /) -> None:
         raise ValueError(msg)
 
 
-def initial_state(x: Array, /) -> State:
-    """Return the state of a rule with a buffer, which starts from zero."""
-    backend = enter("rules", x)
+def initial_state(x: Array, /, *more: str) -> State:
+    """Return the state of a rule with a buffer, and `more` like it, which start from zero."""
+    backend = rule.enter_init(x)
     with backend.guard(x):
-        buffer = zeros(tuple(x.shape), x, backend=backend)
-        return {**rule.initial_state(x, None), "momentum_buffer": buffer}
+        names, shape = ("momentum_buffer", *more), tuple(x.shape)
+        buffers = {name: zeros(shape, x, backend=backend) for name in names}
+        return {**rule.initial_state(x, None, backend=backend), **buffers}
 
 
 def factor(

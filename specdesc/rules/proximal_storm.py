@@ -2,10 +2,8 @@
 
 from dataclasses import KW_ONLY, dataclass
 
-from specdesc._lib.checks import check_same_shape
 from specdesc._lib.typing import Array
 from specdesc._proximal import preconditioned_step
-from specdesc.backends.entry import enter
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
 from specdesc.rules import momentum, rule
@@ -70,10 +68,8 @@ class ProximalStorm:
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
-        state = momentum.initial_state(x)
-        if self.approximate:
-            state["previous_grad"] = momentum.initial_state(x)["momentum_buffer"]
-        return state
+        more = ("previous_grad",) if self.approximate else ()
+        return momentum.initial_state(x, *more)
 
     def update(
         self,
@@ -86,8 +82,11 @@ class ProximalStorm:
         previous_grad: Array | None = None,
     ) -> tuple[Array, State]:
         """Return the next point and state; `previous_grad` only for the exact form."""
-        backend = rule.enter_update(x, grad)
-        before = self._before(grad, state, previous_grad)
+        if self.approximate or previous_grad is None:
+            backend = rule.enter_update(x, grad)
+        else:
+            backend = rule.enter_update(x, grad, previous_grad)
+        before = self._before(state, previous_grad)
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
@@ -103,7 +102,7 @@ class ProximalStorm:
                 )
             return rule.finish(y, size, None, state, backend=backend)
 
-    def _before(self, grad: Array, state: State, previous_grad: Array | None) -> Array:
+    def _before(self, state: State, previous_grad: Array | None) -> Array:
         if self.approximate:
             return state["previous_grad"]
         if previous_grad is None:
@@ -112,6 +111,4 @@ class ProximalStorm:
                 "got None; ProximalStorm(approximate=True) does without"
             )
             raise ValueError(msg)
-        enter("rules", grad, previous_grad, names=("grad", "previous_grad"))
-        check_same_shape(grad, previous_grad, "grad", "previous_grad")
         return previous_grad

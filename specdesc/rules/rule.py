@@ -7,9 +7,11 @@ from specdesc._lib.dtypes import real_dtype, working
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc._linalg.operator import LinearOperator
+from specdesc._truncate import first_block
 from specdesc.backends import Backend
 from specdesc.backends.entry import check_per_matrix, enter
-from specdesc.prox import Function, Operator, WarmStarted
+from specdesc.prox import Function, Rank, WarmStarted
+from specdesc.prox.calculus import point
 from specdesc.schedules import Schedule
 
 State = dict[str, Array]
@@ -61,17 +63,31 @@ def check_share(step: float | Schedule, /) -> None:
         raise ValueError(msg)
 
 
-def initial_state(x: Array, g: Function | None, /) -> State:
+def enter_init(x: Array, /) -> Backend:
+    """Check the array of an `init`."""
+    return enter("rules", x)
+
+
+def initial_state(x: Array, g: Function | None, /, *, backend: Backend) -> State:
     """Return the part of a state that every rule has."""
-    backend = enter("rules", x)
     state = {"t": backend.xp.zeros((), dtype=backend.xp.int32, device=backend.placement)}
-    if isinstance(g, WarmStarted):
+    if isinstance(g, Rank):
+        state["g_start"] = first_block(x, g.rank, backend=backend)
+    elif isinstance(g, WarmStarted):
         state["g_start"] = g.initial_start(x)
     return state
 
 
-def enter_update(x: Array, grad: Array | LinearOperator, /) -> Backend:
+def enter_update(
+    x: Array, grad: Array | LinearOperator, previous_grad: Array | None = None, /
+) -> Backend:
     """Check the arrays of an update; a `LinearOperator` is taken at its word."""
+    if previous_grad is not None:
+        names = ("x", "grad", "previous_grad")
+        backend = enter("rules", x, grad, previous_grad, names=names)
+        check_same_shape(x, grad, "x", "grad")
+        check_same_shape(grad, previous_grad, "grad", "previous_grad")
+        return backend
     if isinstance(grad, LinearOperator):
         backend = enter("rules", x)
         enter("rules", x[..., :0, :0], grad.like, names=("x", "grad.like"), ndim=0)
@@ -181,9 +197,10 @@ def finish(
     state = {**state, "t": state["t"] + 1}
     if g is None:
         return y, state
+    if isinstance(g, Rank):
+        y, start = g.nearest_from(y, state["g_start"], PROX_TOL, backend=backend)
+        return y, {**state, "g_start": start}
     if isinstance(g, WarmStarted):
         y, start = g.prox_from(y, size, state["g_start"], tol=PROX_TOL)
         return y, {**state, "g_start": start}
-    if isinstance(g, Operator):
-        return g.proximal_point(y, size, backend=backend), state
-    return g.prox(y, size), state
+    return point(g, y, size, backend), state

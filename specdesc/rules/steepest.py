@@ -27,7 +27,9 @@ class Steepest(ABC):
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
-        return rule.initial_state(x, self.g)
+        backend = rule.enter_init(x)
+        with backend.guard(x):
+            return rule.initial_state(x, self.g, backend=backend)
 
     def update(
         self,

@@ -6,7 +6,7 @@ from typing import ClassVar
 from specdesc._lib.checks import check_fraction, check_positive_rank
 from specdesc._lib.typing import Array
 from specdesc._linalg.operator import LinearOperator
-from specdesc._truncate import initial_start, truncated_svd
+from specdesc._truncate import first_block, triplets_from
 from specdesc._truncated_svd.leading import kept_pairs
 from specdesc.prox import Function
 from specdesc.rules import rule
@@ -59,7 +59,10 @@ class TruncatedSpectralDescent:
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
-        return {**rule.initial_state(x, self.g), "start": initial_start(x, self.rank)}
+        backend = rule.enter_init(x)
+        with backend.guard(x):
+            start = first_block(x, self.rank, backend=backend)
+            return {**rule.initial_state(x, self.g, backend=backend), "start": start}
 
     def update(
         self,
@@ -76,13 +79,8 @@ class TruncatedSpectralDescent:
         xp = backend.xp
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
-            found = truncated_svd(
-                grad,
-                self.rank,
-                tol=self.tol,
-                start=state["start"],
-                step=state["t"],
-                full_output=True,
+            found = triplets_from(
+                grad, self.rank, self.tol, state["start"], step=state["t"], backend=backend
             )
             kept = kept_pairs(found, backend=backend)
             left = found.U * xp.astype(kept, found.U.dtype)[..., None, :]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -24,10 +25,19 @@ RNG = np.random.default_rng(0)
 X, G = RNG.standard_normal((32, 16)), RNG.standard_normal((32, 16))
 
 
-def trips(call: Callable[[], object]) -> int:
-    """Count the calls of the second run; comprehensions and re-entered generators left out."""
+class Trip(NamedTuple):
+    """What a call passes through inside the project."""
+
+    calls: int
+    files: int
+    frames: int  # deep
+
+
+def trip(call: Callable[[], object]) -> Trip:
+    """Follow the second run; comprehensions and re-entered generators left out."""
     call()
-    count, generators = 0, set[int]()
+    count, deepest, generators = 0, 0, set[int]()
+    files = set[str]()
     kept: list[FrameType] = []
 
     def counted(code: CodeType) -> bool:
@@ -35,7 +45,7 @@ def trips(call: Callable[[], object]) -> int:
         return code.co_filename.startswith(HOUSES) and not inner
 
     def profile(frame: FrameType, event: str, _: object) -> None:
-        nonlocal count
+        nonlocal count, deepest
         if event != "call" or not counted(frame.f_code):
             return
         if frame.f_code.co_flags & inspect.CO_GENERATOR:
@@ -44,24 +54,46 @@ def trips(call: Callable[[], object]) -> int:
             generators.add(id(frame))
             kept.append(frame)
         count += 1
+        files.add(frame.f_code.co_filename)
+        depth, above = 0, frame
+        while above is not None:
+            depth += counted(above.f_code)
+            above = above.f_back  # type: ignore[assignment]
+        deepest = max(deepest, depth)
 
     sys.setprofile(profile)
     try:
         call()
     finally:
         sys.setprofile(None)
-    return count
+    return Trip(count, len(files), deepest)
+
+
+SQUARE = RNG.standard_normal((256, 256))
+
+
+def test_a_polar_factor_is_short() -> None:
+    found = trip(lambda: specdesc.orthogonalize(SQUARE, tol=1e-3, method="polynomial"))
+    assert 50 < found.calls <= 220
+    assert found.files <= 12
+    assert found.frames <= 14
+
+
+def test_a_truncated_step_is_short() -> None:
+    found = trip(lambda: specdesc.truncated_spectral_step(SQUARE, 8, tol=0.1))
+    assert 30 < found.calls <= 110
 
 
 def test_a_step_of_muon_is_short() -> None:
     rule = rules.Muon(0.02)
     state = rule.init(X)
-    assert 30 < trips(lambda: rule.update(X, G, state)) <= 115
+    assert 30 < trip(lambda: rule.update(X, G, state)).calls <= 115
 
 
 def test_a_projection_is_short() -> None:
     ball, preconditioner = prox.SpectralBall(1.0), preconditioners.Sqrt()
-    assert 10 < trips(lambda: ball.anisotropic_prox(X, 0.1, preconditioner)) <= 40
+    found = trip(lambda: ball.anisotropic_prox(X, 0.1, preconditioner))
+    assert 10 < found.calls <= 40
 
 
 def entered(call: Callable[[], object]) -> int:
@@ -84,7 +116,11 @@ BALL, SQRT = prox.SpectralBall(1.0), preconditioners.Sqrt(normalize=True)
 RULES: list[rules.Rule] = [
     rules.SpectralDescent(0.1, weight_decay=0.1, g=BALL),
     rules.SpectralDescent(schedules.polyak(), g=prox.Nuclear(0.1)),
+    rules.SpectralDescent(0.1, g=prox.Rank(2)),
+    rules.TruncatedSpectralDescent(2, 0.1),
+    rules.TruncatedSpectralDescent(2, 0.1, tol=None, weight_decay=0.1, g=prox.Rank(2)),
     rules.SignDescent(0.1),
+    rules.SignDescent(0.1, g=prox.Scaled(prox.L1(0.1), 2.0)),
     rules.NormalizedGradient(schedules.geometric(0.1, 0.9)),
     rules.Muon(0.1, beta=schedules.constant(0.9), weight_decay=0.1, decay="cautious"),
     rules.Scion(0.1),
@@ -95,13 +131,16 @@ RULES: list[rules.Rule] = [
         0.1, preconditioner=preconditioners.Sign(geometry="global"), g=prox.FrobeniusBall(1.0)
     ),
     rules.ProximalStorm(0.1, preconditioner=SQRT, g=prox.Zero(), approximate=True),
+    rules.ProximalStorm(0.1, preconditioner=SQRT, g=prox.Zero()),
 ]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_a_rule_enters_once(rule: rules.Rule) -> None:
     state, value = rule.init(X), np.asarray(2.0)
-    assert entered(lambda: rule.update(X, G, state, value=value)) == 1
+    earlier = G if rule.needs_previous_grad else None
+    assert entered(lambda: rule.init(X)) == 1
+    assert entered(lambda: rule.update(X, G, state, value=value, previous_grad=earlier)) == 1
 
 
 @pytest.mark.parametrize("norm", [norms.Spectral(), norms.Max(), norms.KyFan(2), norms.Rows()])
@@ -118,3 +157,4 @@ def test_a_prox_enters_once(g: prox.Operator) -> None:
     assert entered(lambda: g.value(X)) == 1
     assert entered(lambda: g.prox(X, 0.1)) == 1
     assert entered(lambda: g.anisotropic_prox(X, 0.1, plain, full_output=True)) == 1
+    assert entered(lambda: prox.Translated(g, G).prox(X, 0.1)) == 1
