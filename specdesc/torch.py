@@ -8,7 +8,7 @@ from typing import Any
 
 from specdesc.backends import load
 
-__all__ = ["Optimizer"]  # noqa: F822  # they come from the leaf
+__all__ = ["Muon", "Optimizer"]  # noqa: F822  # they come from the leaf
 
 
 def __getattr__(name: str) -> Any:

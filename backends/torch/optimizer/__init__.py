@@ -12,9 +12,11 @@ gets (`items`); items go to AdamW over lists of tensors (`adamw`), to Muon stack
 (`momentum`), or to the rule itself, stack by stack (`stacks`). All three write over parameters and
 states in place. Parameters that are spread over processes are stepped on where they lie if the rule
 looks at one number at a time, else gathered for the step (`shards`). What comes in at construction
-becomes groups in `ways`, what comes in from files in `checkpoint`.
+becomes groups in `ways`, what comes in from files in `checkpoint`. `muon` is for those who want one
+line: what the parameters of a model are for is read in `roles`.
 """
 
 from .base import Optimizer
+from .muon import Muon
 
-__all__ = ["Optimizer"]
+__all__ = ["Muon", "Optimizer"]
