@@ -1,6 +1,7 @@
 """PyTorch: CPU and GPU, eager and compiled."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import array_api_compat.torch
 
@@ -23,6 +24,15 @@ class TorchBackend(Backend):
     xp = array_api_compat.torch
     capabilities = Capabilities.read(__name__)
     primitives_type = TorchPrimitives
+
+    @staticmethod
+    def guard(x: Array, /) -> AbstractContextManager[object]:
+        """Return a context without autocast: what is promised holds in the dtype of `x`."""
+        kind = x.device.type
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            precise: AbstractContextManager[object] = torch.autocast(kind, enabled=False)
+            return precise
+        return nullcontext()
 
     def owns(self, kind: type, /) -> bool:
         """Claim tensors and their subclasses: parameters, fake and functional tensors."""

@@ -411,6 +411,12 @@ def test_wrong_calls_say_what_to_write(call, error):
         call(net())
 
 
+def test_a_rule_that_does_not_fit_a_parameter_names_it():
+    rule = rules.TruncatedSpectralDescent(6, 0.1)
+    with pytest.raises(ValueError, match=r"'2\.weight': rank must"):
+        Optimizer(net(), trees.Group("*.weight", rule), rest=rules.AdamW(1), init_states=True)
+
+
 def test_frozen_groups_stay():
     model = net()
     groups = trees.Group("*.bias", None), trees.Group("0.weight", None)

@@ -12,6 +12,7 @@ from specdesc._lib.typing import Array
 from specdesc.rules import Rule
 from specdesc.trees.routes import entry_of
 
+from .. import BACKEND
 from . import adamw, checkpoint, momentum, numbers, shards, stacks, ways
 from .items import Item
 
@@ -179,9 +180,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
             with torch.enable_grad():
                 loss = closure()
         with ExitStack() as precise:
-            for kind in {p.device.type for group in self.param_groups for p in group["params"]}:
-                if torch.is_autocast_enabled(kind):
-                    precise.enter_context(torch.autocast(kind, enabled=False))
+            for p in {p.device: p for group in self.param_groups for p in group["params"]}.values():
+                precise.enter_context(BACKEND.guard(p))
             self._advance(loss, closure)
         return loss
 

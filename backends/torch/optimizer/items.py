@@ -76,7 +76,11 @@ class Item:
         """Fill in what the state lacks, from the start of the rule."""
         if self.entry.rule is None or self.state.keys() >= {"t"}:
             return
-        start = self.entry.rule.init(self.matrices(self.p.detach()))
+        try:
+            start = self.entry.rule.init(self.matrices(self.p.detach()))
+        except (TypeError, ValueError) as error:
+            msg = f"{self.name}: {error}"
+            raise type(error)(msg) from error
         for key, value in start.items():
             self.state.setdefault(key, self._kept(value))
 
