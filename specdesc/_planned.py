@@ -76,12 +76,13 @@ def plan_orthogonalization(
     Notes
     -----
     Polynomials of degree 3, 5, 9 and 17, each the best on the interval that the one before left
-    behind, widened by what rounding may do; the cheapest sequence in flops. Found once, cached.
+    behind, widened by what rounding may do; the cheapest sequence where a pass over memory and a
+    call cost what they cost on an accelerator. Found once, cached.
 
     Examples
     --------
     >>> from specdesc import plan_orthogonalization
-    >>> plan = plan_orthogonalization((256, 256), "float64", tol=1e-2, floor=1e-3)
+    >>> plan = plan_orthogonalization((256, 256), "float64", tol=3e-2, floor=1e-3)
     >>> plan.degrees, plan.products
     ((5, 3, 3, 5, 5, 17), 19)
     """

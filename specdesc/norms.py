@@ -15,15 +15,17 @@ singular values are asked for, unless a class says otherwise.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol
 
 from specdesc._lib.arrays import per_batch
 from specdesc._lib.checks import check_positive_rank, check_rank
-from specdesc._lib.dtypes import eps, working
+from specdesc._lib.dtypes import eps, is_complex, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import ky_fan
 from specdesc._linalg.basic import balance, frobenius, restore, row_energies, thin_svd
+from specdesc._polar_factor.direction import Accuracy, check_accuracy, direction
+from specdesc._polar_factor.solvers import on_device
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
 from specdesc.backends.entry import check_supported, enter
@@ -304,7 +306,55 @@ class KyFanDual(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Spectral(_OfSpectrum):
-    """The largest singular value. Its dual is `Nuclear()`; its minimiser is -radius U Vᴴ."""
+    """The largest singular value. Its dual is `Nuclear()`; its minimiser is -radius U Vᴴ.
+
+    Parameters
+    ----------
+    tol, floor : float, optional
+        Of the polar factor in `lmo`, `direction` and `sharp`, as in `orthogonalize`. None is the
+        working accuracy, by one SVD, and on a device ``tol=3e-2, floor=1e-3``, by products.
+    dtype : str, optional
+        Name of the dtype in which the factor is computed. None is that of the argument.
+
+    Notes
+    -----
+    Where the factor is not exact, `sharp` takes Re <g, U Vᴴ> for the dual norm, which misses
+    `tol` of it and what lies below the floor.
+    """
+
+    _: KW_ONLY
+    tol: float | None = None
+    floor: float | None = None
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        check_accuracy(self._accuracy)
+
+    @property
+    def _accuracy(self) -> Accuracy:
+        return Accuracy(self.tol, self.floor, self.dtype)
+
+    def uphill(self, g: Array, length: float | None, /, *, backend: Backend) -> Array:
+        """Return the steepest ascent times a length, or times the dual norm for None."""
+        exact = not self._accuracy.given and not on_device(g, backend)
+        if exact or 0 in g.shape:
+            return super().uphill(g, length, backend=backend)
+        check_supported("norms.Spectral", backend)
+        xp = backend.xp
+        with backend.guard(g):
+            factor = direction(g, self._accuracy, backend=backend)
+            if length == 1.0:
+                return xp.astype(factor, g.dtype, copy=False)
+            wide = working(xp, factor)
+            if length is None:
+                dual = xp.sum(xp.vecdot(working(xp, g), wide, axis=-1), axis=-1)[..., None, None]
+                wide = (
+                    xp.astype(xp.real(dual) if is_complex(xp, dual.dtype) else dual, wide.dtype)
+                    * wide
+                )
+            else:
+                wide = length * wide
+            return xp.astype(wide, g.dtype, copy=False)
 
     def _norm(self, s: Array, xp: Namespace) -> Array:
         return s[..., 0]

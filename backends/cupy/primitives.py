@@ -48,3 +48,9 @@ class CuPyPrimitives(Primitives):
             index = self.xp.arange(total.shape[-1])
             total[..., index, index] += shift
         return total
+
+    def unscale(self, x: Array, scale: Array, /, *, overwrite: bool = False) -> Array:
+        """Return ``x / scale``, over `x` where it may be overwritten."""
+        # In the wider dtype, and rounded once.
+        out = x if overwrite else self.xp.empty_like(x)
+        return self.xp.divide(x, scale, out=out, casting="same_kind")

@@ -1,6 +1,7 @@
 """JAX: traced and eager arrays alike, always with a fixed plan."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import array_api_compat
@@ -49,6 +50,13 @@ class JaxBackend(Backend):
         """Return the one device of `x`, None where it lies on several or is traced."""
         device = self.device(x)
         return device if isinstance(device, jax.Device) else None
+
+    def guard(self, x: Array, /) -> AbstractContextManager[object]:
+        """Ask for products of full precision where the platform has others."""
+        if jax.default_backend() == "cpu":
+            return nullcontext()
+        precision: AbstractContextManager[object] = jax.default_matmul_precision("highest")
+        return precision
 
     def devices(self) -> tuple[str, ...]:
         """Return the devices by platform and index."""

@@ -1,6 +1,7 @@
 """Primitives that JAX has beyond the standard."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.scipy.linalg
 from specdesc._lib.typing import Array
@@ -10,6 +11,15 @@ from specdesc.backends.primitives import Primitives
 @dataclass(frozen=True)
 class JaxPrimitives(Primitives):
     """A solution by Cholesky: one call to compile, whatever the size."""
+
+    factorizes: ClassVar[bool] = True
+
+    def is_positive_definite(self, x: Array, shift: Array | None = None, /) -> Array:
+        """Say which matrices have a Cholesky factorization: NaN says that one has none."""
+        x = x if x.dtype.itemsize > 2 else x.astype("float32")
+        if shift is not None:
+            x = x - shift.astype(x.dtype) * self.xp.eye(x.shape[-1], dtype=x.dtype)
+        return ~self.xp.any(self.xp.isnan(self.xp.linalg.cholesky(x)), axis=(-2, -1))
 
     def add_solve(
         self,

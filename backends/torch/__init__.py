@@ -1,7 +1,7 @@
 """PyTorch: CPU and GPU, eager and compiled."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import array_api_compat.torch
 
@@ -15,6 +15,29 @@ from .primitives import TorchPrimitives
 #: Whether oneDNN multiplies bfloat16 natively on this CPU: asked once, for the tracer's sake.
 BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
+#: What ``torch.set_float32_matmul_precision`` reduces.
+_SINGLE = (torch.float32, torch.complex64)
+
+_NOTHING = nullcontext()
+
+
+def _is_reduced() -> bool:
+    return str(torch.get_float32_matmul_precision()) != "highest"
+
+
+@contextmanager
+def _exact(kind: str, reduced: bool) -> Iterator[None]:
+    """Switch autocast off and, for the whole process, reduced float32 products."""
+    precision = torch.get_float32_matmul_precision() if reduced else "highest"
+    if reduced:
+        torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(kind, enabled=False):
+            yield
+    finally:
+        if reduced:
+            torch.set_float32_matmul_precision(precision)
+
 
 class TorchBackend(Backend):
     """Tensors of PyTorch."""
@@ -24,15 +47,6 @@ class TorchBackend(Backend):
     xp = array_api_compat.torch
     capabilities = Capabilities.read(__name__)
     primitives_type = TorchPrimitives
-
-    @staticmethod
-    def guard(x: Array, /) -> AbstractContextManager[object]:
-        """Return a context without autocast: what is promised holds in the dtype of `x`."""
-        kind = x.device.type
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-            precise: AbstractContextManager[object] = torch.autocast(kind, enabled=False)
-            return precise
-        return nullcontext()
 
     def owns(self, kind: type, /) -> bool:
         """Claim tensors and their subclasses: parameters, fake and functional tensors."""
@@ -62,6 +76,14 @@ class TorchBackend(Backend):
     def device(self, x: Array, /) -> Device:
         """Return the device of `x`."""
         return x.device
+
+    def guard(self, x: Array, /) -> AbstractContextManager[object]:
+        """Make products what certificates count: no autocast, no reduced precision of float32."""
+        kind = x.device.type
+        reduced = not torch.compiler.is_compiling() and x.dtype in _SINGLE and _is_reduced()
+        if not reduced and not torch.is_autocast_enabled(kind):
+            return _NOTHING
+        return _exact(kind, reduced)
 
     def devices(self) -> tuple[str, ...]:
         """Return the CPU and every accelerator of the kind that torch was built for."""

@@ -18,6 +18,9 @@ Geometry = Literal["spectral", "elementwise", "global", "rows", "columns"]
 
 GEOMETRIES: tuple[Geometry, ...] = get_args(Geometry)
 
+#: No full precision has a larger eps.
+HALF = 1e-6
+
 
 class Parts(Protocol):
     """A stack of matrices with the magnitudes of one geometry."""
@@ -139,5 +142,10 @@ def number(values: Array, parts: Parts, /, *, backend: Backend) -> Array:
 
 
 def slack(x: Array, /, *, xp: Namespace) -> float:
-    """Return the relative violation that counts as none: 8 max(m, n) eps."""
-    return 8.0 * float(max(1, *x.shape[-2:])) * eps(xp, x.dtype)
+    """Return the relative violation that counts as none.
+
+    8 max(m, n) eps of the precision that is computed in, and one rounding of a coarser storage.
+    """
+    unit, factor = eps(xp, x.dtype), 8.0 * float(max(1, *x.shape[-2:]))
+    # Half precision is computed in float32.
+    return factor * unit if unit < HALF else factor * eps(xp, xp.float32) + unit

@@ -9,7 +9,7 @@ from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import stacks
 from specdesc._linalg.basic import diagonal
 from specdesc._polar_factor import halley, newton_schulz, plan
-from specdesc._polar_factor.newton_schulz import SINGLE, Scaled
+from specdesc._polar_factor.newton_schulz import Scaled
 from specdesc._polar_factor.plan import Bounds, Kind, Run
 from specdesc.backends import Backend
 
@@ -284,16 +284,9 @@ def _next_trials(trials: Trials, proofs: list[bool]) -> Trials:
 
 
 def _noise(scaled: Scaled, backend: Backend) -> float:
-    """Bound what rounding takes from an eigenvalue of R, in units of the mean one.
-
-    Entries of R are rounded by eps of the mean, or a random walk of them, and those of random
-    signs add up to a few times that.
-    """
-    xp = backend.xp
-    unit = eps(xp, scaled.gram.dtype)
-    if unit > SINGLE:
-        return 4.0 * unit
-    return (8.0 + 0.5 * math.sqrt(max(scaled.matrix.shape[-2:]))) * unit
+    """Return `newton_schulz.hidden` of a stack."""
+    unit = eps(backend.xp, scaled.gram.dtype)
+    return newton_schulz.hidden(tuple(scaled.matrix.shape), unit)
 
 
 def _positive(

@@ -1,5 +1,6 @@
 """Polynomial iterations on the singular values of a stack of wide matrices."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -54,6 +55,17 @@ def slack(shape: tuple[int, ...], unit: float, /) -> float:
     """
     added = (shape[-2] + shape[-1]) * min(unit, SINGLE)
     return added + 2.0 * unit if unit > SINGLE else added
+
+
+def hidden(shape: tuple[int, ...], unit: float, /) -> float:
+    """Bound what rounding takes from an eigenvalue of R, in units of the mean one.
+
+    Entries of R are rounded by eps of the mean, or a random walk of them, and those of random
+    signs add up to a few times that.
+    """
+    if unit > SINGLE:
+        return 4.0 * unit
+    return (8.0 + 0.5 * math.sqrt(max(shape[-2:]))) * unit
 
 
 def reach(rows: int, /) -> float:
@@ -247,8 +259,7 @@ def _bracket(
             squares = (gram, square)
             return primitives.linear_combination(constants, squares, 0.0, overwrite=overwrite)
         b, c = constants
-        # R is Hermitian: NumPy hands the product of an array with its adjoint to BLAS at half work.
-        return primitives.addmm(b, gram, gram, primitives.adjoint(gram), alpha=c, out=workspace)
+        return primitives.square_sum(b, gram, c, out=workspace)
     if step.degree == 9:
         if square is None:
             square = primitives.gram(gram, out=workspace)

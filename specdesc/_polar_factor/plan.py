@@ -25,6 +25,10 @@ SHORTEST = 1.01e-12
 #: A pass over a square array of m rows costs as much as PASS / m of a product (measured, CPU).
 PASS = 32.0
 
+#: The same of runs that are made for devices, where products are many times faster than memory and
+#: every call is launched. Degrees 9 and 17 save products there, and cost more in passes and calls.
+DEVICE_PASS, DEVICE_DEGREES = 1024.0, (3, 5)
+
 #: The form of degree 17 moves what it is given on [l, 1] by SEVENTEENTH[half] (RATIO / l)² eps,
 #: measured for l from 0.03 to 0.4; the other degrees stay within `rounding`.
 RATIO = 0.1
@@ -79,6 +83,7 @@ class Kind(NamedTuple):
     shape: tuple[int, int]
     unit: float
     rational: bool = False
+    device: bool = False
 
     @property
     def rounding(self) -> "Rounding":
@@ -146,7 +151,8 @@ def fixed(
     """
     bounds = Bounds(1.0, reach(shape[0]), 0.0)
     goal = goal if floor else goal / math.sqrt(shape[0])
-    return fitted(Kind(shape, unit, rational), goal, floor or DEFAULT_FLOOR, bounds)
+    kind = Kind(shape, unit, rational, device=True)
+    return fitted(kind, goal, floor or DEFAULT_FLOOR, bounds)
 
 
 def fitted(kind: Kind, goal: float, floor: float, bounds: Bounds, /) -> Run:
@@ -206,7 +212,8 @@ class Steps(NamedTuple):
 
 def _polynomial(kind: Kind, target: float, lower: float, first: int) -> Steps:
     shape, unit = kind.shape, kind.unit
-    aspect, sweep = shape[1] / shape[0], PASS / shape[0]
+    aspect, sweep = shape[1] / shape[0], (DEVICE_PASS if kind.device else PASS) / shape[0]
+    degrees = DEVICE_DEGREES if kind.device else tuple(minimax.PRODUCTS)
     plan = partial(
         minimax.cheapest_schedule,
         lower,
@@ -214,11 +221,11 @@ def _polynomial(kind: Kind, target: float, lower: float, first: int) -> Steps:
         first=first,
         least=_least(kind, target),
     )
-    schedule, turn = plan(target, minimax.x_side_costs(aspect, sweep=sweep)), 0.0
+    schedule, turn = plan(target, minimax.x_side_costs(aspect, degrees=degrees, sweep=sweep)), 0.0
     segments: tuple[Segment, ...] = tuple((step,) for step in schedule.steps)
     # Coarse products keep to the matrix: a rounded factor loses what it multiplies.
     if aspect > 1.5 and unit <= SINGLE:
-        inside = plan((1.0 - TURNS) * target, minimax.gram_side_costs(sweep=sweep))
+        inside = plan((1.0 - TURNS) * target, minimax.gram_side_costs(degrees=degrees, sweep=sweep))
         cut = minimax.split(inside, max(TURNS * target * 2.0 / unit, 1.0 / lower))
         if inside.cost + len(cut.lengths) * (4.0 * aspect - 6.0) < schedule.cost:
             schedule, turn = inside, cut.turn * unit / 2.0

@@ -9,7 +9,7 @@ from specdesc._lib.dtypes import eps, is_half, precision, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import derivative
 from specdesc._linalg.basic import Balanced, balance, restore, thin_svd
-from specdesc._polar_factor import adaptive, newton_schulz, plan, warm_start
+from specdesc._polar_factor import adaptive, fixed, newton_schulz, plan, warm_start
 from specdesc._polar_factor.adaptive import Followed
 from specdesc._polar_factor.method import SMALL, Method, Request, available, fastest_method
 from specdesc._polar_factor.plan import Kind
@@ -63,6 +63,8 @@ def _resolved(x: Array, request: Request, backend: Backend) -> Method:
     """Return the method that was the fastest where it was measured: eager, on a CPU."""
     if request.method != "auto":
         return request.method
+    if on_device(x, backend):
+        return "polynomial"  # an SVD waits, and costs a hundred times as much
     xp, (_, floor) = backend.xp, request[:2]
     finest = plan.goal(None, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     goal = finest if request.tol is None else request.tol
@@ -77,6 +79,11 @@ def _resolved(x: Array, request: Request, backend: Backend) -> Method:
         floor,
         available(tuple(backend.capabilities.unsupported)),
     )
+
+
+def on_device(x: Array, backend: Backend, /) -> bool:
+    """Say whether `x` lies where products are fast, and a look at a value is a wait."""
+    return not backend.branches and backend.multiplies(x)
 
 
 def _null(request: Request, backend: Backend) -> float:
@@ -100,7 +107,14 @@ def _afresh(
     """Return the fields of the full output, or the factor alone."""
     xp, wide, method = backend.xp, x.shape[-2] <= x.shape[-1], request.method
     goal = plan.goal(request.tol, eps(xp, x.dtype), half=is_half(xp, x.dtype))
-    coarse = method == "polynomial" and _coarse(x, goal, request.floor, backend)
+    if method == "polynomial":
+        coarse = _coarse(x, goal, request.floor, backend)
+    else:
+        coarse = (
+            method not in ("svd", "rational") and is_half(xp, x.dtype) and backend.multiplies(x)
+        )
+    if not backend.branches and method not in ("svd", "rational"):
+        return _at_once(x, goal, coarse, request, backend)
     balanced = balance(x if coarse else working(xp, x), backend=backend)
     matrix = balanced.matrix if wide else adjoint(balanced.matrix, xp=xp)
     proven = request.full_output or fallback
@@ -125,6 +139,26 @@ def _afresh(
     exactly = request._replace(method="svd", full_output=True)
     exact = _afresh(x, request=exactly, fallback=False, backend=backend)
     return tuple(choose(failed, exact, full, xp=xp))
+
+
+def _at_once(
+    x: Array, goal: float, coarse: bool, request: Request, backend: Backend
+) -> tuple[Array, ...]:
+    """Return what `_afresh` does, by polynomials and without a look at any value."""
+    xp, wide = backend.xp, x.shape[-2] <= x.shape[-1]
+    matrix = x if coarse else working(xp, x)
+    factor, *proof = fixed.orthogonal_factor(
+        matrix if wide else backend.primitives.adjoint(matrix),
+        request.method,
+        goal,
+        request.tol,
+        request.floor,
+        proven=request.full_output,
+        cast_error=0.0 if matrix.dtype == x.dtype else _cast_error(x, backend),
+        backend=backend,
+    )
+    factor = factor if wide else backend.primitives.adjoint(factor)
+    return (xp.astype(factor, x.dtype, copy=False), *proof)
 
 
 def _coarse(x: Array, goal: float, floor: float | None, backend: Backend) -> bool:

@@ -101,7 +101,7 @@ def kept_pairs(triplets: TruncatedSVD, /, *, backend: Backend) -> Array:
     if 0 in s.shape:  # a slice beyond the end is not in the standard
         return xp.zeros(s.shape, dtype=xp.bool, device=backend.placement)
     size = max(triplets.U.shape[-2], triplets.Vh.shape[-1])
-    return ~(s <= size * eps(xp, triplets.U.dtype) * s[..., :1])
+    return ~(s <= size * eps(xp, s.dtype) * s[..., :1])
 
 
 def _serve_flat(x: Array, task: Task, start: Array | None, backend: Backend) -> Served:

@@ -9,11 +9,13 @@ over it, and what it holds afterwards is unspecified. ``out`` is an array of the
 the result, and none of the operands, whose values nobody needs. No other operand changes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from specdesc._lib.arrays import adjoint
-from specdesc._lib.dtypes import working
+from specdesc._lib.dtypes import real_dtype, smallest_normal, working
 from specdesc._lib.typing import Array, Device, Namespace
 
 #: Blocks up to here are inverted by the library: calls of it cost more than products of halves.
@@ -34,6 +36,8 @@ class Primitives:
 
     xp: Namespace
     placement: Device = None
+    #: Whether `is_positive_definite` costs less than a product, and neither waits nor raises.
+    factorizes: ClassVar[bool] = False
 
     def adjoint(self, x: Array, /) -> Array:
         """Return the conjugate transpose."""
@@ -69,6 +73,13 @@ class Primitives:
         """
         product = self.xp.matmul(a, b)
         return beta * c + (product if alpha == 1.0 else alpha * product)
+
+    def square_sum(
+        self, beta: float, r: Array, alpha: float, /, *, out: Array | None = None
+    ) -> Array:
+        """Return ``beta r + alpha r²`` for Hermitian `r`."""
+        # R Rᴴ: NumPy hands the product of an array with its adjoint to BLAS at half the work.
+        return self.addmm(beta, r, r, self.adjoint(r), alpha=alpha, out=out)
 
     def linear_combination(
         self,
@@ -122,6 +133,75 @@ class Primitives:
         wide = working(self.xp, x)
         return self.xp.astype(wide / self.xp.astype(scale, wide.dtype), x.dtype, copy=False)
 
+    def entry_scale(self, x: Array, /) -> Array:
+        """Return a power of two near the largest entry of each matrix, (..., 1, 1), real.
+
+        No entry of ``x / scale`` has parts of size 8, and the largest has one of at least 1 unless
+        the matrix is subnormal or zero. Of a matrix with a NaN or an inf it is anything positive,
+        inf and NaN included.
+        """
+        xp, x = self.xp, working(self.xp, x)
+        sizes = (
+            xp.maximum(xp.abs(xp.real(x)), xp.abs(xp.imag(x)))
+            if x.dtype in (xp.complex64, xp.complex128)
+            else xp.abs(x)
+        )
+        largest = xp.max(xp.max(sizes, axis=-1, keepdims=True), axis=-2, keepdims=True)
+        tiny = smallest_normal(xp, x.dtype)
+        exponent = xp.floor(xp.log2(xp.maximum(largest, xp.full_like(largest, tiny))))
+        # A compiler may multiply by the reciprocal: neither it nor the power may be subnormal.
+        exponent = xp.minimum(exponent, xp.full_like(exponent, -math.log2(tiny) - 1.0))
+        return xp.pow(xp.full_like(exponent, 2.0), exponent)
+
+    def frobenius(self, x: Array, /) -> Array:
+        """Return the Frobenius norm of each matrix, (..., 1, 1), real and in working precision."""
+        sums = self.squared_row_norms(x)
+        return self.xp.sqrt(self.xp.sum(sums, axis=-1, keepdims=True))[..., None]
+
+    def shift_diagonal(self, x: Array, shift: float | Array, /) -> Array:
+        """Return square `x` plus `shift` times the identity; `x` may be overwritten.
+
+        `shift` is a float, or a real array (..., 1, 1).
+        """
+        return x + self._times(shift, self._identity(x))
+
+    def axpby(self, alpha: float | Array, x: Array, beta: float | Array, y: Array, /) -> Array:
+        """Return ``alpha x + beta y`` in the dtype of `x`, a new array.
+
+        Summed in working precision and rounded once. The factors are floats, or real arrays that
+        broadcast against `x`.
+        """
+        xp, wide = self.xp, working(self.xp, x)
+        total = self._times(alpha, wide) + self._times(beta, xp.astype(y, wide.dtype, copy=False))
+        return xp.astype(total, x.dtype, copy=False)
+
+    def _times(self, factor: float | Array, x: Array) -> Array:
+        if isinstance(factor, (int, float)):
+            return factor * x
+        return self.xp.astype(factor, x.dtype, copy=False) * x
+
+    def hypot(self, x: Array, y: Array, /) -> Array:
+        """Return sqrt(x² + y²) entry by entry, without overflow."""
+        return self.xp.hypot(x, y)
+
+    def nan_where_broken(self, x: Array, /) -> Array:
+        """Return NaN for each matrix with a NaN or an inf, 0 for the others: (..., 1, 1), real.
+
+        In working precision. Added to a number, it takes the whole matrix that this multiplies.
+        """
+        xp = self.xp
+        # Asked of every entry: the maximum of XLA on a CPU may drop a NaN.
+        finite = xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
+        dtype = real_dtype(xp, working(xp, x[..., :1, :1]).dtype)
+        zero = xp.zeros_like(finite, dtype=dtype)
+        return xp.where(finite, zero, xp.full_like(zero, float("nan")))
+
+    def clamp(self, x: Array, /, least: float | None = None, most: float | None = None) -> Array:
+        """Return real `x` with what is below `least` or above `most` replaced by that bound."""
+        if least is not None:
+            x = self.xp.maximum(x, self.xp.full_like(x, least))
+        return x if most is None else self.xp.minimum(x, self.xp.full_like(x, most))
+
     def squared_row_norms(self, x: Array, /) -> Array:
         """Return the sum of abs(x)**2 along the last axis, real and in working precision."""
         xp, x = self.xp, working(self.xp, x)
@@ -159,8 +239,8 @@ class Primitives:
         """Say which Hermitian matrices of a stack are positive definite.
 
         Less `shift` (..., 1, 1) on their diagonals, where it is given, in working precision. Asked
-        only where code may look at values. Without the extension for linear algebra nothing is
-        proven.
+        where code may look at values, and where the library `factorizes`. Without the extension for
+        linear algebra nothing is proven.
         """
         xp, x = self.xp, working(self.xp, x)
         if not hasattr(xp, "linalg"):

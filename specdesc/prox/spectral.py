@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdesc._clip import SMALL, clip
+from specdesc._clip import SMALL, clip, raise_to
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.checks import check_positive_rank
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
 from specdesc._linalg import excess, magnitudes
+from specdesc._polar_factor.fixed import isometry
+from specdesc._polar_factor.solvers import on_device
 from specdesc.backends import Backend
 from specdesc.prox import penalties, sets
 from specdesc.prox.operator import BoundedSet, Operator, check_non_negative
@@ -29,8 +31,9 @@ class SpectralBall(BoundedSet):
     Notes
     -----
     The projection is min(s, radius) on the singular values, the same in every spectral geometry.
-    It is that of `spectral_clip` where code may look at values, and takes one SVD elsewhere, where
-    polynomials could not keep what is said of a set. So does the status of `anisotropic_prox`.
+    It is that of `spectral_clip` where code may look at values and on a device, and takes one SVD
+    elsewhere, where polynomials could not keep what is said of a set. So does the status of
+    `anisotropic_prox`.
 
     Examples
     --------
@@ -53,7 +56,7 @@ class SpectralBall(BoundedSet):
         return sets.Interval(0.0, self.radius)
 
     def _direct(self, y: Array, backend: Backend) -> Array | None:
-        if not backend.branches:
+        if not (backend.branches or on_device(y, backend)):
             return None
         return clip(y, self.radius, magnitudes.slack(y, xp=backend.xp), backend=backend)
 
@@ -92,6 +95,8 @@ class SpectralInterval(BoundedSet):
         return sets.Interval(self.low, self.high)
 
     def _direct(self, y: Array, backend: Backend) -> Array | None:
+        if on_device(y, backend):
+            return self._on_device(y, backend)
         if not backend.branches or min(y.shape[-2:]) <= SMALL:
             return None
         if 0.0 < self.low < SEEN * self.high:
@@ -101,6 +106,21 @@ class SpectralInterval(BoundedSet):
         # Half of what a violation may be is left to the rounding of squares.
         least = self.low - 0.5 * slack * self.high
         return clipped if least <= 0.0 or _at_least(clipped, least, backend) else None
+
+    def _on_device(self, y: Array, backend: Backend) -> Array:
+        allowed = magnitudes.slack(y, xp=backend.xp)
+        clipped = clip(y, self.high, allowed, backend=backend)
+        if self.low == 0.0:
+            return clipped
+        raised = raise_to(clipped, self.low, backend=backend)
+        return _where_moved(raised, clipped, allowed * self.high, backend)
+
+
+def _where_moved(new: Array, old: Array, least: float, backend: Backend) -> Array:
+    """Return `old` where it is no further than `least` from `new`, in the dtype of `old`."""
+    xp, primitives = backend.xp, backend.primitives
+    moved = primitives.frobenius(primitives.axpby(1.0, new, -1.0, old))
+    return xp.where(moved <= least, old, xp.astype(new, old.dtype, copy=False))
 
 
 def _at_least(x: Array, bound: float, backend: Backend) -> bool:
@@ -129,6 +149,15 @@ class Stiefel(BoundedSet):
     def profile(self) -> Any:
         """All singular values are 1."""
         return sets.Interval(1.0, 1.0)
+
+    def _direct(self, y: Array, backend: Backend) -> Array | None:
+        if not on_device(y, backend):
+            return None
+        primitives, wide = backend.primitives, y.shape[-2] <= y.shape[-1]
+        matrix = working(backend.xp, y)
+        factor = isometry(matrix if wide else primitives.adjoint(matrix), backend=backend)
+        factor = factor if wide else primitives.adjoint(factor)
+        return _where_moved(factor, y, magnitudes.slack(y, xp=backend.xp), backend)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from specdesc._lib.dtypes import real_dtype, working
+from specdesc._lib.dtypes import is_complex, real_dtype, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import replace_broken, restore
+from specdesc.backends import Backend
 from specdesc.rules import rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
@@ -33,8 +34,8 @@ class AdamW:
     -----
     arXiv:1711.05101 (foundation), with the conventions of ``torch.optim.AdamW`` but for the default
     of weight decay (theirs is 0.01). The averages are float32 at least; that of the squares is kept
-    as its root, which gradients of any size have. A matrix whose gradient has a NaN is NaN and
-    leaves its averages as if the gradient were zero. Unlike the steps of spectral rules, this one
+    as its root, which gradients of any size have. A matrix whose gradient has a NaN is NaN, and its
+    averages carry that NaN. Unlike the steps of spectral rules, this one
     feels the scale of the gradient once that nears `eps`.
 
     Examples
@@ -92,24 +93,48 @@ class AdamW:
         xp = backend.xp
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
-            pull, finite = replace_broken(working(xp, grad), backend=backend)
-            first, second = self.betas
-            mean = first * state["mean"] + (1.0 - first) * pull
-            # The root is kept, and no square is ever made: gradients of 1e30 have none in float32.
-            root = xp.hypot(
-                second**0.5 * state["root_mean_square"], (1.0 - second) ** 0.5 * xp.abs(pull)
-            )
-            bias, bias_of_squares = (_unbias(beta, state["t"], root, xp) for beta in self.betas)
-            shrink = 1.0 / (bias * (root / bias_of_squares**0.5 + self.eps))
-            direction = restore(mean * xp.astype(shrink, mean.dtype), finite, backend=backend)
-            y = rule.move(x, size, direction, self.weight_decay, backend=backend)
-            return rule.finish(
-                y, size, None, {**state, "mean": mean, "root_mean_square": root}, backend=backend
-            )
+            pull, finite = grad, None
+            if backend.branches:  # where code may look, what is not finite meets no arithmetic
+                pull, finite = replace_broken(grad, backend=backend)
+                x, whole = replace_broken(x, backend=backend)
+            mean, root = self._averages(pull, state, backend)
+            t = state["t"] + 1
+            quotient, factor = self._direction(mean, root, t, backend)
+            keep = rule.per_matrix(1.0 - self.weight_decay * size)
+            y = backend.primitives.axpby(keep, x, rule.per_matrix(size) * factor, quotient)
+            if finite is None:
+                # Entry by entry a NaN stays where it is; a matrix that has one is NaN.
+                y = y + xp.astype(backend.primitives.nan_where_broken(y), y.dtype, copy=False)
+            else:
+                mean, root = (restore(z, finite, backend=backend) for z in (mean, root))
+                y = restore(y, finite & whole, backend=backend)
+            return y, {"t": t, "mean": mean, "root_mean_square": root}
+
+    def _averages(self, grad: Array, state: State, backend: Backend) -> tuple[Array, Array]:
+        """Return the new averages of grad and abs(grad)^2, the second one as its root."""
+        xp, pull = backend.xp, working(backend.xp, grad)
+        first, second = self.betas
+        mean = backend.primitives.axpby(first, state["mean"], 1.0 - first, pull)
+        # The root is kept, and no square is ever made: gradients of 1e30 have none in float32.
+        size = xp.abs(pull) if is_complex(xp, pull.dtype) else pull
+        old = second**0.5 * state["root_mean_square"]
+        return mean, backend.primitives.hypot(old, (1.0 - second) ** 0.5 * size)
+
+    def _direction(
+        self, mean: Array, root: Array, t: Array, backend: Backend
+    ) -> tuple[Array, float | Array]:
+        """Return -m / (sqrt(v) + eps) as a quotient and its factor, with the bias taken out.
+
+        With d = b^t - 1 of each beta that is sqrt(-d2) / d1 times mean / (root + eps sqrt(-d2)).
+        """
+        xp = backend.xp
+        t = xp.astype(t, root.dtype)
+        first, second = self.betas
+        unbiased = xp.sqrt(-_power_less_one(second, t, xp)) if second else 1.0
+        quotient = mean / xp.astype(root + self.eps * unbiased, mean.dtype, copy=False)
+        return quotient, unbiased / (_power_less_one(first, t, xp) if first else -1.0)
 
 
-def _unbias(beta: float, t: Array, like: Array, xp: Namespace) -> Array | float:
-    """Return 1 - beta^(t + 1), to full precision also for beta near 1."""
-    if beta == 0.0:
-        return 1.0
-    return -xp.expm1((xp.astype(t, like.dtype) + 1.0) * math.log(beta))
+def _power_less_one(beta: float, t: Array, xp: Namespace) -> Array:
+    """Return beta^t - 1, to full precision also for beta near 1."""
+    return xp.expm1(t * math.log(beta))

@@ -3,7 +3,10 @@
 Sums are made in a working precision and rounded once. A matrix with a NaN or an inf is all NaN.
 """
 
-from specdesc._lib.dtypes import working
+import operator
+from functools import reduce
+
+from specdesc._lib.dtypes import real_dtype, working
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc.backends import Backend
@@ -38,38 +41,48 @@ def factor(
     /,
     *,
     backend: Backend,
-) -> Array:
-    """Return beta at this state, (..., 1, 1), in the dtype that sums are made in."""
-    found = rule.length(beta, x, grad, state, value, name="beta", backend=backend)
-    return backend.xp.astype(found[..., None, None], working(backend.xp, x).dtype)
+) -> float | Array:
+    """Return beta at this state: a number, or a real array with the axes of a matrix as 1."""
+    return rule.per_matrix(rule.length(beta, x, grad, state, value, name="beta", backend=backend))
 
 
-def from_first(beta: Array, state: State, /, *, backend: Backend) -> Array:
+def from_first(beta: float | Array, state: State, like: Array, /, *, backend: Backend) -> Array:
     """Return beta, and 0 at the first step: then an average starts from the first gradient."""
-    return backend.xp.where(state["t"] == 0, backend.xp.zeros_like(beta), beta)
+    xp = backend.xp
+    real = real_dtype(xp, working(xp, like[..., :0, :0]).dtype)
+    return beta * xp.astype(state["t"] > 0, real)
 
 
-def ema(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
+def ema(buffer: Array, grad: Array, beta: float | Array, /, *, backend: Backend) -> Array:
     """Return beta buffer + (1 - beta) grad."""
     return combination((beta, buffer), (1.0 - beta, grad), like=grad, backend=backend)
 
 
-def heavy_ball(buffer: Array, grad: Array, beta: Array, /, *, backend: Backend) -> Array:
+def heavy_ball(buffer: Array, grad: Array, beta: float | Array, /, *, backend: Backend) -> Array:
     """Return beta buffer + grad."""
     return combination((beta, buffer), (1.0, grad), like=grad, backend=backend)
 
 
 def combination(*terms: tuple[float | Array, Array], like: Array, backend: Backend) -> Array:
-    """Return the sum of factor * matrix over the terms, in the dtype of `like`.
+    """Return the sum of factor * matrix over the terms, in the dtype of `like`: a new array.
 
-    Summed in a working precision and rounded once; a matrix that is not finite in one of its terms
-    is all NaN, and meets no arithmetic on the way. Always a new array.
+    Summed in a working precision and rounded once. Where code may look, a matrix that is not finite
+    in one of its terms is all NaN and meets no arithmetic on the way; elsewhere its entries are
+    what arithmetic makes of them, and the step that follows takes the whole matrix.
     """
     xp = backend.xp
-    total, finite = None, None
-    for weight, x in terms:
-        safe, whole = replace_broken(working(xp, x), backend=backend)
-        term = weight * safe
-        total = term if total is None else total + term
-        finite = whole if finite is None else finite & whole
-    return xp.astype(restore(total, finite, backend=backend), like.dtype, copy=False)
+    weights = [weight for weight, _ in terms]
+    matrices = [working(xp, x) for _, x in terms]
+    finite = None
+    if backend.branches:
+        looked = [replace_broken(x, backend=backend) for x in matrices]
+        matrices = [x for x, _ in looked]
+        finite = reduce(operator.and_, [flag for _, flag in looked])
+    if len(terms) == 1:
+        total = weights[0] * matrices[0]
+    else:
+        total = backend.primitives.axpby(weights[0], matrices[0], weights[1], matrices[1])
+    for weight, x in zip(weights[2:], matrices[2:], strict=True):
+        total = backend.primitives.axpby(1.0, total, weight, x)
+    total = xp.astype(total, like.dtype, copy=False)
+    return total if finite is None else restore(total, finite, backend=backend)

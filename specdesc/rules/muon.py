@@ -3,13 +3,13 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal, get_args
 
-from specdesc._lib.dtypes import is_complex, working
+from specdesc._lib.dtypes import is_complex, real_dtype, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import replace_broken
+from specdesc._polar_factor.direction import DTYPES, Accuracy, check_accuracy, direction
 from specdesc._polar_factor.method import METHODS, Method
 from specdesc.backends import Backend
 from specdesc.rules import momentum, rule
-from specdesc.rules.factor import factor
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
 from specdesc.schedules import Schedule
@@ -52,6 +52,11 @@ class Muon:
     method : str
         Of `orthogonalize`; what a backend does not have raises `NotImplementedError`.
     polar_dtype : str, optional
+        Another name for `dtype`.
+    tol, floor : float, optional
+        Of the factor, as in `orthogonalize`. None is the working accuracy, and on a device, where
+        no step takes an SVD, ``tol=3e-2, floor=1e-3``.
+    dtype : str, optional
         Name of the dtype in which the factor is computed, such as ``"bfloat16"``. None is the dtype
         of the gradient. Half precision is multiplied as `orthogonalize` says.
 
@@ -89,6 +94,9 @@ class Muon:
     layout: Layout = "out_in"
     method: Method = "auto"
     polar_dtype: str | None = None
+    tol: float | None = None
+    floor: float | None = None
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         rule.check_rule(self.step, self.weight_decay)
@@ -98,9 +106,13 @@ class Muon:
             if getattr(self, name) not in known:
                 msg = f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 raise ValueError(msg)
-        if self.polar_dtype not in (None, *_DTYPES):
-            msg = f"polar_dtype must be one of {', '.join(_DTYPES)}, got {self.polar_dtype!r}"
+        if self.polar_dtype is not None and self.dtype is not None:
+            msg = f"dtype and polar_dtype are one option, got {self.dtype!r}, {self.polar_dtype!r}"
             raise ValueError(msg)
+        if self.polar_dtype not in (None, *DTYPES):
+            msg = f"polar_dtype must be one of {', '.join(DTYPES)}, got {self.polar_dtype!r}"
+            raise ValueError(msg)
+        check_accuracy(self._accuracy)
         if self.momentum == "ema_corrected" and callable(self.beta):
             msg = f"beta must be a number for momentum='ema_corrected', got {self.beta!r}"
             raise ValueError(msg)
@@ -135,8 +147,8 @@ class Muon:
             buffer = ahead = average(state["momentum_buffer"], pull, beta, backend=backend)
             if self.nesterov:
                 ahead = average(self._weighed(buffer, beta, state, xp), pull, beta, backend=backend)
-            direction = self._factor(ahead, backend)
-            y = self._moved(x, size, direction, backend)
+            step = direction(ahead, self._accuracy, self.method, backend=backend)
+            y = self._moved(x, size, step, backend)
             return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
 
     def _with_l2(self, grad: Array, x: Array, backend: Backend) -> Array:
@@ -145,25 +157,20 @@ class Muon:
         terms = ((1.0, grad), (self.weight_decay, x))
         return momentum.combination(*terms, like=grad, backend=backend)
 
-    def _weighed(self, buffer: Array, beta: Array, state: State, xp: Namespace) -> Array:
+    def _weighed(self, buffer: Array, beta: float | Array, state: State, xp: Namespace) -> Array:
         """Return the buffer with its weight relative to the gradient that is added to it."""
         if self.momentum != "ema_corrected":
             return buffer
-        t = xp.astype(state["t"], beta.dtype)
+        wide = working(xp, buffer)
+        t = xp.astype(state["t"], real_dtype(xp, wide.dtype))
         weight = (1.0 - beta ** (t + 1.0)) / (1.0 - beta ** (t + 2.0))
-        return weight * working(xp, buffer)
+        return xp.astype(weight, wide.dtype) * wide
 
-    def _factor(self, x: Array, backend: Backend) -> Array:
-        if self.polar_dtype is None:
-            return factor(x, self.method, backend=backend)
-        xp = backend.xp
-        wanted = getattr(xp, self.polar_dtype, None)
-        if wanted is None or is_complex(xp, wanted) != is_complex(xp, x.dtype):
-            msg = f"polar_dtype must suit {x.dtype} of {backend.name}, got {self.polar_dtype!r}"
-            raise ValueError(msg)
-        return factor(xp.astype(x, wanted, copy=False), self.method, backend=backend)
+    @property
+    def _accuracy(self) -> Accuracy:
+        return Accuracy(self.tol, self.floor, self.dtype or self.polar_dtype)
 
-    def _moved(self, x: Array, size: Array, direction: Array, backend: Backend) -> Array:
+    def _moved(self, x: Array, size: float | Array, direction: Array, backend: Backend) -> Array:
         xp = backend.xp
         decay = 0.0 if self.decay == "l2" else self.weight_decay
         reach = scale_factor(self.scale, tuple(x.shape), self.layout) * size
@@ -171,11 +178,13 @@ class Muon:
         if self.decay == "frank_wolfe":
             share, reach = size, reach / decay
         elif self.decay == "independent":
-            share = decay * xp.ones_like(size)
-        keep = (1.0 - share)[..., None, None]
+            share = decay
+        keep = rule.per_matrix(1.0 - share)
         if self.decay == "cautious":
-            keep = xp.where(_shrinks(x, direction, backend), keep, xp.ones_like(keep))
-        return rule.blend(x, keep, reach, direction, backend=backend)
+            wide = working(xp, x)
+            shrinks = xp.astype(_shrinks(x, direction, backend), real_dtype(xp, wide.dtype))
+            keep = 1.0 - rule.per_matrix(share) * shrinks
+        return rule.blend(x, keep, rule.per_matrix(reach), direction, backend=backend)
 
 
 def _shrinks(x: Array, direction: Array, backend: Backend) -> Array:
@@ -189,4 +198,3 @@ def _shrinks(x: Array, direction: Array, backend: Backend) -> Array:
 
 
 _CHOICES = {"decay": get_args(Decay), "momentum": get_args(Momentum), "method": METHODS}
-_DTYPES = ("bfloat16", "float16", "float32", "float64", "complex64", "complex128")

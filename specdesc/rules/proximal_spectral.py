@@ -78,7 +78,7 @@ class ProximalSpectral:
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
             beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
-            beta = momentum.from_first(beta, state, backend=backend)
+            beta = momentum.from_first(beta, state, x, backend=backend)
             buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
             y = preconditioned_step(x, buffer, size, self.preconditioner, self.g, backend=backend)
             return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)

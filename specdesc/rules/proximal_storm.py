@@ -92,7 +92,7 @@ class ProximalStorm:
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             size = size * scale_factor(self.scale, tuple(x.shape), self.layout)
             beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
-            beta = momentum.from_first(beta, state, backend=backend)
+            beta = momentum.from_first(beta, state, x, backend=backend)
             terms = ((1.0, grad), (beta, state["momentum_buffer"]), (-beta, before))
             buffer = momentum.combination(*terms, like=grad, backend=backend)
             y = preconditioned_step(x, buffer, size, self.preconditioner, self.g, backend=backend)

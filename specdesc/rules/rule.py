@@ -92,49 +92,61 @@ def length(
     name: str = "step",
     *,
     backend: Backend,
-) -> Array:
-    """Return the step size at this state, of shape () or the batch shape, real.
+) -> float | Array:
+    """Return the step size at this state: a number, or an array of shape () or the batch shape.
 
-    In float32 at least, so that a count of steps stays exact next to a half precision `x`. Any
-    other parameter that may be a schedule is read in the same way, under its own `name`.
+    Arrays are real, in float32 at least, so that a count of steps stays exact next to a half
+    precision `x`. Any other parameter that may be a schedule is read in the same way, under its
+    own `name`.
     """
+    if not callable(step):
+        return step
     xp = backend.xp
-    real = real_dtype(xp, working(xp, x).dtype)
-    size = step
-    if callable(step):
-        t = xp.astype(state["t"], real)
-        # A schedule that looks at the gradient need not check it again.
-        checked = getattr(step, "at_checked", None)
-        if checked is None:
-            size = step(t, value=value, grad=grad)
-        else:
-            size = checked(t, value, grad, backend=backend)
+    real = real_dtype(xp, working(xp, x[..., :0, :0]).dtype)
+    t = xp.astype(state["t"], real)
+    # A schedule that looks at the gradient need not check it again.
+    checked = getattr(step, "at_checked", None)
+    if checked is None:
+        size = step(t, value=value, grad=grad)
+    else:
+        size = checked(t, value, grad, backend=backend)
     if isinstance(size, (int, float)):
-        return xp.full((), size, dtype=real, device=backend.placement)
+        return float(size)
     check_per_matrix(backend, size, x, name)
     return xp.astype(size, real, copy=False)
 
 
+def per_matrix(size: float | Array, /) -> float | Array:
+    """Return what multiplies a stack: a number, or an array with two more axes of 1."""
+    return size if isinstance(size, (int, float)) else size[..., None, None]
+
+
 def move(
-    x: Array, size: Array, direction: Array, weight_decay: float, /, *, backend: Backend
+    x: Array, size: float | Array, direction: Array, weight_decay: float, /, *, backend: Backend
 ) -> Array:
     """Return (1 - weight_decay size) x - size direction, in the dtype of `x`."""
-    keep = (1.0 - weight_decay * size)[..., None, None]
-    return blend(x, keep, size, direction, backend=backend)
+    keep = per_matrix(1.0 - weight_decay * size)
+    return blend(x, keep, per_matrix(size), direction, backend=backend)
 
 
-def blend(x: Array, keep: Array, size: Array, direction: Array, /, *, backend: Backend) -> Array:
-    """Return keep x - size direction, in the dtype of `x`; `keep` broadcasts against `x`."""
-    xp = backend.xp
+def blend(
+    x: Array, keep: float | Array, length: float | Array, direction: Array, /, *, backend: Backend
+) -> Array:
+    """Return keep x - length direction, in the dtype of `x`; the factors broadcast against `x`.
+
+    Rounded once. Directions that are not finite spread over their matrix by themselves.
+    """
+    if not backend.branches:
+        keep = keep + backend.primitives.nan_where_broken(x)
+        return backend.primitives.axpby(keep, x, -length, direction)
     x, finite = replace_broken(x, backend=backend)
-    kept = xp.astype(keep, x.dtype) * x
-    moved = xp.astype(size[..., None, None], x.dtype) * xp.astype(direction, x.dtype, copy=False)
-    return restore(kept - moved, finite, backend=backend)
+    moved = backend.primitives.axpby(keep, x, -length, direction)
+    return restore(moved, finite, backend=backend)
 
 
 def move_thin(
     x: Array,
-    size: Array,
+    size: float | Array,
     left: Array,
     right: Array,
     weight_decay: float,
@@ -148,18 +160,22 @@ def move_thin(
     library can add in place, or fuses.
     """
     xp = backend.xp
-    x, finite = replace_broken(x, backend=backend)
-    length = xp.astype(size[..., None, None], left.dtype)
+    length, shrink = per_matrix(size), per_matrix(1.0 - weight_decay * size)
+    if not isinstance(length, (int, float)):
+        length = xp.astype(length, left.dtype)
+        shrink = xp.astype(shrink, x.dtype) if weight_decay else 1.0
     thin = xp.astype(-length * left, x.dtype, copy=False)
-    shrink = (
-        xp.astype((1.0 - weight_decay * size)[..., None, None], x.dtype) if weight_decay else 1.0
-    )
-    moved = backend.primitives.addmm(shrink, x, thin, xp.astype(right, x.dtype, copy=False))
-    return restore(moved, finite, backend=backend)
+    right = xp.astype(right, x.dtype, copy=False)
+    if not backend.branches:
+        broken = backend.primitives.nan_where_broken(x)
+        shrink = xp.astype(shrink + broken, x.dtype, copy=False)
+        return backend.primitives.addmm(shrink, x, thin, right)
+    x, finite = replace_broken(x, backend=backend)
+    return restore(backend.primitives.addmm(shrink, x, thin, right), finite, backend=backend)
 
 
 def finish(
-    y: Array, size: Array, g: Function | None, state: State, /, *, backend: Backend
+    y: Array, size: float | Array, g: Function | None, state: State, /, *, backend: Backend
 ) -> tuple[Array, State]:
     """Apply the proximal step of `g` and count the step."""
     state = {**state, "t": state["t"] + 1}

@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
 from specdesc._lib.typing import Array
+from specdesc._polar_factor.direction import Accuracy
 from specdesc.backends import Backend
 from specdesc.norms import Norm, Spectral
 from specdesc.rules import momentum, rule
@@ -31,6 +32,11 @@ class Scion:
         True is the stochastic Frank-Wolfe method on the ball, which is never left from a start
         inside; False the steepest descent of the norm.
 
+    tol, floor : float, optional
+        Of the polar factor, for the spectral norm alone: see `norms.Spectral`.
+    dtype : str, optional
+        Likewise, the name of the dtype in which it is computed.
+
     Notes
     -----
     `lmo` points downhill: it is the minimiser itself. A zero buffer has the minimiser 0, to which
@@ -56,8 +62,17 @@ class Scion:
     norm: Norm = field(default_factory=Spectral)
     radius: float = 1.0
     constrained: bool = True
+    tol: float | None = None
+    floor: float | None = None
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
+        asked = Accuracy(self.tol, self.floor, self.dtype)
+        if asked.given:
+            if self.norm != Spectral():
+                msg = f"tol, floor and dtype are options of norms.Spectral(), got {self.norm!r}"
+                raise ValueError(msg)
+            object.__setattr__(self, "norm", Spectral(**asked._asdict()))
         rule.check_rule(self.step, 0.0)
         if self.constrained:
             rule.check_share(self.step)
@@ -87,9 +102,9 @@ class Scion:
             beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
             direction = self._direction(buffer, backend)
-            keep = 1.0 - size if self.constrained else backend.xp.ones_like(size)
-            reach = self.radius * size
-            y = rule.blend(x, keep[..., None, None], reach, direction, backend=backend)
+            keep = rule.per_matrix(1.0 - size) if self.constrained else 1.0
+            length = rule.per_matrix(self.radius * size)
+            y = rule.blend(x, keep, length, direction, backend=backend)
             return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
 
     def _direction(self, buffer: Array, backend: Backend) -> Array:

@@ -1,10 +1,10 @@
 """Spectral descent: the polar factor of the subgradient as the step."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from specdesc._lib.typing import Array
+from specdesc._polar_factor.direction import Accuracy, check_accuracy, direction
 from specdesc.backends import Backend
-from specdesc.rules.factor import factor
 from specdesc.rules.steepest import Steepest
 
 
@@ -22,11 +22,31 @@ class SpectralDescent(Steepest):
     g : prox function, optional
         A constraint or penalty on the iterate, applied with the Euclidean prox.
 
+    tol, floor : float, optional
+        Of the factor, as in `orthogonalize`. None is the working accuracy, and on a device, where
+        no step takes an SVD, ``tol=3e-2, floor=1e-3``.
+    dtype : str, optional
+        Name of the dtype in which the factor is computed. None is that of the gradient.
+
     Notes
     -----
-    The exact polar factor, one SVD a step; zero singular values are dropped and a zero gradient is
-    a zero step. The method and its link to Frank-Wolfe: arXiv:2605.26977 (abstract).
+    Without `tol` the exact polar factor where code may look at values, one SVD a step; zero
+    singular values are dropped and a zero gradient is a zero step. The method and its link to
+    Frank-Wolfe: arXiv:2605.26977 (abstract).
     """
 
+    _: KW_ONLY
+    tol: float | None = None
+    floor: float | None = None
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_accuracy(self._accuracy)
+
+    @property
+    def _accuracy(self) -> Accuracy:
+        return Accuracy(self.tol, self.floor, self.dtype)
+
     def _direction(self, grad: Array, /, *, backend: Backend) -> Array:
-        return factor(grad, "auto", backend=backend)
+        return direction(grad, self._accuracy, backend=backend)

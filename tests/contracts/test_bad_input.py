@@ -304,11 +304,12 @@ OPTIONS: list[tuple[str, str, Callable[[], Any]]] = [
             ("momentum", "sum"),
             ("method", "ns5"),
             ("polar_dtype", "int8"),
+            ("dtype", "int8"),
         )
     ],
     (
         "Muon polar_dtype",
-        "polar_dtype must suit float64 of numpy, got 'complex64'",
+        "dtype must suit float64 of numpy, got 'complex64'",
         lambda: rules.Muon(0.1, polar_dtype="complex64").update(X, X, rules.Muon(0.1).init(X)),
     ),
     (

@@ -9,6 +9,7 @@ import pytest
 
 from specdesc import orthogonalize, plan_orthogonalization
 from specdesc._polar_factor import newton_schulz
+from specdesc._polar_factor.plan import Bounds, Kind, fitted
 from specdesc.backends import load
 from specdesc.minimax import composed_image
 from tests import support
@@ -140,8 +141,9 @@ def test_a_plan_knows_its_memory() -> None:
 def test_large_matrices_cost_four_times_their_memory() -> None:
     """Two squares and the iterate, and one more in a step of degree 17, besides panels."""
     x = support.gaussian(512, 512)
-    degrees = plan_orthogonalization(x.shape, "float64", tol=1e-3, floor=1e-2).degrees
-    assert {5, 9, 17} <= set(degrees)
+    bounds = Bounds(1.0, newton_schulz.reach(512), 0.0)
+    run = fitted(Kind((512, 512), EPS["float64"]), 1e-3, 1e-2, bounds)
+    assert {5, 9, 17} <= {step.degree for segment in run.segments for step in segment}
     orthogonalize(x, tol=1e-3, floor=1e-2, method="polynomial")
     tracemalloc.start()
     orthogonalize(x, tol=1e-3, floor=1e-2, method="polynomial")

@@ -199,11 +199,12 @@ def test_a_nan_gradient_breaks_its_own_matrix_only(name: str, library: Library) 
     assert np.isnan(out[1]).all()
     for key, z in state.items():
         # A buffer remembers what it was given; the starts of iterations do not.
-        memory = key in ("momentum_buffer", "previous_grad")
+        memory = key in ("momentum_buffer", "previous_grad", "mean", "root_mean_square")
         host = library.numpy(z)
         assert np.isfinite(host[0] if memory else host).all()
         if memory:
-            assert np.isnan(host[1]).all()
+            # All over the matrix only where code may look: the step spreads it anyway.
+            assert np.isnan(host[1]).all() if library.branches else np.isnan(host[1, 2, 3])
 
 
 @EVERY

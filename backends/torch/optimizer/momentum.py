@@ -8,6 +8,7 @@ from math import prod
 
 import torch
 from specdesc._lib.typing import Array
+from specdesc._polar_factor.direction import Accuracy, direction
 from specdesc.rules import Muon, scale_factor
 
 from .. import BACKEND
@@ -56,9 +57,11 @@ def _advance(rule: Muon, stack: list[Item]) -> None:
         torch._foreach_mul_(buffers, beta)
         torch._foreach_add_(buffers, pulls)
     ahead = _ahead(stack, buffers, pulls, (beta, share) if rule.nesterov else (1.0, 0.0))
-    direction = rule._factor(ahead, BACKEND.bound(BACKEND.may_branch(points[0]), ahead.device))
+    accuracy = Accuracy(rule.tol, rule.floor, rule.dtype or rule.polar_dtype)
+    backend = BACKEND.bound(BACKEND.may_branch(points[0]), ahead.device)
+    factor = direction(ahead, accuracy, rule.method, backend=backend)
     del ahead
-    _move(rule, rule.step, stack, points, direction)
+    _move(rule, rule.step, stack, points, factor)
     torch._foreach_add_([item.state["t"] for item in stack], 1)
 
 
@@ -76,14 +79,12 @@ def _ahead(
     return whole[0] if len(stack) == 1 else whole
 
 
-def _move(
-    rule: Muon, step: float, stack: list[Item], points: list[Array], direction: Array
-) -> None:
-    """Write keep point - reach direction over each point, rounded once."""
+def _move(rule: Muon, step: float, stack: list[Item], points: list[Array], factor: Array) -> None:
+    """Write keep point - reach factor over each point, rounded once."""
     keep = 1.0 - rule.weight_decay * (step if rule.decay == "decoupled" else 1.0)
     shape = stack[0].entry.view.shape
     reach = scale_factor(rule.scale, shape, rule.layout) * step
-    parts = [direction] if len(stack) == 1 else list(direction.unbind())
+    parts = [factor] if len(stack) == 1 else list(factor.unbind())
     steps = [item.restored(part) for item, part in zip(stack, parts, strict=True)]
     wide = torch.promote_types(points[0].dtype, torch.float32)
     if points[0].dtype == wide:
