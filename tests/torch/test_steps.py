@@ -296,6 +296,15 @@ def test_a_step_holds_no_second_model(name):
     assert seen.peak <= (4 if name == "AdamW" else 6) * one
 
 
+def test_a_stack_is_half_of_its_kind():
+    """What a step holds at once: the stack, its factor, and the squares on the way."""
+    model = torch.nn.ModuleList(torch.nn.Linear(96, 96, bias=False) for _ in range(24))
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    seen = calls_of(Optimizer(model, rest=rules.Muon(0.02, method="newton-schulz")))
+    assert seen.peak <= 24 / 2 * 5.01 * 4 * 96 * 96
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_rates_of_numpy_are_numbers(kind):
     model = net()

@@ -4,7 +4,6 @@ Beside the model there is one stack of matrices and its factor.
 """
 
 from collections.abc import Iterable
-from math import prod
 
 import torch
 from specdesc._lib.typing import Array
@@ -16,7 +15,7 @@ from .items import Item
 from .stacks import stacked
 
 #: Numbers of a view up to which a stack is worth its copies on a processor: measured.
-SMALL = 512 * 512
+SMALL = 256 * 256
 
 
 def suits(item: Item) -> bool:
@@ -33,14 +32,10 @@ def suits(item: Item) -> bool:
 
 def advance(items: Iterable[Item]) -> None:
     """Make one step of Muon on each of some parameters of one group."""
-    for stack in stacked(items, _gains):
+    for stack in stacked(items, SMALL, counted=False):
         rule = stack[0].entry.rule
         if isinstance(rule, Muon):
             _advance(rule, stack)
-
-
-def _gains(item: Item) -> bool:
-    return not BACKEND.may_branch(item.p) or prod(item.entry.view.shape) <= SMALL
 
 
 def _advance(rule: Muon, stack: list[Item]) -> None:

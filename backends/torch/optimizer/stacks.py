@@ -7,7 +7,6 @@ makes of it.
 
 from collections.abc import Iterable, Mapping
 from math import prod
-from typing import Any
 
 import torch
 from specdesc._lib.typing import Array
@@ -16,43 +15,56 @@ from specdesc.trees.steps import SMALL
 from .. import BACKEND
 from .items import Item, is_count
 
-#: Numbers that a stack holds at most where it would be larger than its largest matrix.
-MOST = 2**22
+#: Numbers that a stack has at most: on a device, where calls cost more than memory, and on a
+#: processor. There it has half of its kind at most, so that what a rule makes of it stays small
+#: beside the model, unless it is too small to matter.
+ON_DEVICE, ON_PROCESSOR, NOTHING = 2**26, 2**18, 2**14
 
 
 def advance(
     items: Iterable[Item], value: Array | None, previous: Mapping[Array, Array] | None
 ) -> None:
     """Make one step of the rule on each of some parameters of one group."""
-    for stack in stacked(items, _gains):
+    for stack in stacked(items, SMALL, counted=True):
         _advance(stack, value, previous)
 
 
-def stacked(items: Iterable[Item], gains: Any) -> list[list[Item]]:
+def stacked(items: Iterable[Item], small: int, *, counted: bool) -> list[list[Item]]:
     """Return parameters by the calls that move them.
 
     Parameters
     ----------
     items : iterable of Item
         Of one group.
-    gains : callable
-        Says of an item whether it is worth the copies of a stack, where the group does not say.
+    small : int
+        Numbers of a view up to which a stack is worth its copies on a processor.
+    counted : bool
+        Whether the step depends on how many there were.
     """
-    found: dict[tuple[object, ...], list[list[Item]]] = {}
+    kinds: dict[tuple[object, ...], list[Item]] = {}
     for item in items:
-        entry = item.entry
-        together = gains(item) if entry.stack is None else entry.stack
-        kind = (entry.view.shape, item.p.dtype, item.p.device, item.count())
-        stacks = found.setdefault(kind if together else (id(item),), [[]])
-        room = max(1, MOST // max(1, prod(entry.view.shape)))
-        if entry.stack is None and len(stacks[-1]) >= room:
-            stacks.append([])
-        stacks[-1].append(item)
-    return [stack for stacks in found.values() for stack in stacks]
+        entry, t = item.entry, item.count() if counted else 0
+        alone = entry.stack is False or (entry.stack is None and not _gains(item, small))
+        own = id(item) if alone else 0
+        key = (own, entry.view.shape, item.p.dtype, item.p.device, t)
+        kinds.setdefault(key, []).append(item)
+    stacks: list[list[Item]] = []
+    for kind in kinds.values():
+        room = len(kind) if kind[0].entry.stack else _room(kind)
+        stacks += [kind[i : i + room] for i in range(0, len(kind), room)]
+    return stacks
 
 
-def _gains(item: Item) -> bool:
-    return not BACKEND.may_branch(item.p) or prod(item.entry.view.shape) <= SMALL
+def _gains(item: Item, small: int) -> bool:
+    return not BACKEND.may_branch(item.p) or prod(item.entry.view.shape) <= small
+
+
+def _room(kind: list[Item]) -> int:
+    """Return how many matrices of a kind are one stack."""
+    size = max(1, prod(kind[0].entry.view.shape))
+    if not BACKEND.may_branch(kind[0].p):
+        return max(1, ON_DEVICE // size)
+    return max(1, NOTHING // size, min(ON_PROCESSOR // size, -(-len(kind) // 2)))
 
 
 def _advance(
