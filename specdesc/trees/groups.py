@@ -40,10 +40,6 @@ class Group:
         - ``"vector"``: (n, 1), a matrix with n outputs; one axis.
         - ``"whole"``: one matrix whatever the axes: flatten, vector, or (1, 1).
         - a function from the shape of a parameter to a `View`.
-    sections : tuple of int, optional
-        The parameter is a matrix that holds several ones, of so many outputs each: fused
-        projections of unequal sizes, such as ``(32, 8, 8)`` for grouped queries, keys and values.
-        Each of them gets the rule, and the scale of its own sizes. Not together with `view`.
     scale : str, callable, or None
         As in `rules.scale_factor`, of the last two axes of the view: see `route`. None is what
         `rule` has.
@@ -55,6 +51,10 @@ class Group:
         known to be faster: on accelerators and under compilers always, where code may look at
         values for views of at most 64 x 64 numbers. dask, which has no SVD of stacks, needs False
         for rules that are made of one.
+    sections : tuple of int, optional
+        The parameter is a matrix that holds several ones, of so many outputs each: fused
+        projections of unequal sizes, such as ``(32, 8, 8)`` for grouped queries, keys and values.
+        Each of them gets the rule, and the scale of its own sizes. Not together with `view`.
 
     Notes
     -----

@@ -159,6 +159,24 @@ def test_parameters_that_are_swapped_removed_or_frozen():
     torch.testing.assert_close(new.detach(), 1 - 0.02 * torch.eye(8, 16))
 
 
+def test_a_parameter_that_is_appended_is_trained():
+    """Without a name: its group goes by order then, in the route and in checkpoints."""
+    model, new = net(), torch.nn.Parameter(torch.zeros(3, 3))
+    optimizer = optimizer_of(model)
+    optimizer.param_groups[0]["params"].append(new)
+    new.grad = torch.eye(3)
+    backward(model)
+    optimizer.step()
+    torch.testing.assert_close(new.detach(), -0.02 * torch.eye(3))
+    assert "by their order" in str(optimizer.route)
+    optimizer.load_state_dict(optimizer.state_dict())
+    wrong = torch.nn.Parameter(torch.zeros(3))
+    wrong.grad = torch.ones(3)
+    optimizer.param_groups[0]["params"].append(wrong)
+    with pytest.raises(ValueError, match=r"needs two axes, got shape \(3,\)"):
+        optimizer.step()
+
+
 def test_the_route_follows_the_groups():
     model = net()
     optimizer = optimizer_of(model)

@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from specdesc import norms, preconditioners, prox, rules, schedules, trees  # noqa: E402
+from specdesc import backends, norms, preconditioners, prox, rules, schedules, trees  # noqa: E402
 from specdesc.torch import Optimizer  # noqa: E402
 from tests.torch.nets import INPUT, backward, net, same, train, values  # noqa: E402
 
@@ -39,6 +39,14 @@ RULES = {
 }
 
 
+@pytest.fixture(params=["looks", "looks at nothing"])
+def looking(request, monkeypatch):
+    """Both ways of a step: a processor's, and that of a device, on which code looks at no value."""
+    if request.param != "looks":
+        kind = type(backends.load("torch"))
+        monkeypatch.setattr(kind, "may_branch", lambda self, x: False)
+
+
 def parameters(*shapes, dtype=torch.float32, seed=0):
     torch.manual_seed(seed)
     return {str(i): torch.nn.Parameter(torch.randn(s).to(dtype)) for i, s in enumerate(shapes)}
@@ -50,7 +58,7 @@ def parameters(*shapes, dtype=torch.float32, seed=0):
 @pytest.mark.parametrize("stack", [True, False, None])
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_step_is_that_of_the_rule(name, dtype, stack):
+def test_a_step_is_that_of_the_rule(looking, name, dtype, stack):
     """Alone or in a stack, whatever is fused."""
     params = parameters((6, 4), (6, 4), (5, 5), (2, 6, 4), dtype=dtype)
     group = trees.Group("*", RULES[name], view="batched", stack=stack)
@@ -76,7 +84,7 @@ def test_a_step_is_that_of_the_rule(name, dtype, stack):
 
 @pytest.mark.parametrize("name", ["Muon", "AdamW", "Scion", "SignDescent"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_rounded_once(name, dtype):
+def test_half_precision_is_rounded_once(looking, name, dtype):
     """As near to the step in float64 as one rounding of point and buffer allows."""
     params = parameters((24, 16), (24, 16), dtype=dtype)
     optimizer = Optimizer(params.items(), rest=RULES[name])
@@ -112,7 +120,7 @@ def test_skipped_parameters_are_not_counted():
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("name", ["Muon", "AdamW", "Scion", "SignDescent"])
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_what_is_not_finite_stays_in_its_matrix(name, stack, broken):
+def test_what_is_not_finite_stays_in_its_matrix(looking, name, stack, broken):
     params = parameters((4, 3), (4, 3))
     group = trees.Group("*", RULES[name], stack=stack)
     optimizer = Optimizer(params.items(), group)
@@ -126,7 +134,7 @@ def test_what_is_not_finite_stays_in_its_matrix(name, stack, broken):
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-18, 1e17, 1e30])
-def test_adamw_takes_gradients_of_every_size(size):
+def test_adamw_takes_gradients_of_every_size(looking, size):
     params = parameters((4, 3), (5,))
     before = [p.detach().clone() for p in params.values()]
     optimizer = Optimizer(params.items(), rest=rules.AdamW(0.1, eps=1e-35))
@@ -143,7 +151,7 @@ def test_adamw_takes_gradients_of_every_size(size):
 @pytest.mark.parametrize(
     ("dtype", "grad_dtype"), [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)]
 )
-def test_gradients_of_another_dtype(name, dtype, grad_dtype):
+def test_gradients_of_another_dtype(looking, name, dtype, grad_dtype):
     model, other = net(dtype=dtype), net(dtype=dtype)
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         p.grad_dtype = grad_dtype

@@ -15,8 +15,8 @@ from specdesc.rules import AdamW
 from .. import BACKEND
 from .items import Item
 
-#: Numbers of a chunk: one parameter may have more.
-CHUNK = 2**18
+#: Numbers of a chunk on a processor and on a device; one parameter may have more.
+ON_PROCESSOR, ON_DEVICE = 2**18, 2**24
 
 #: Between these a float32 has a square that is neither 0 nor inf.
 SMALLEST, LARGEST = 1e-16, 1e18
@@ -36,21 +36,23 @@ def suits(item: Item) -> bool:
 def advance(items: Iterable[Item]) -> list[Item]:
     """Make one step on each of some parameters, and return those that need the rule itself.
 
-    Those are the ones with a gradient that is not finite, or so large that its square is not.
+    Those are, where a look is free, the ones with a gradient that is not finite or so large that
+    its square is not. Elsewhere there are none: no square is made.
     """
-    left = []
-    for chunk in _chunks(items):
+    found = list(items)
+    left = [item for item in found if item.p.numel() == 0]
+    for chunk in _chunks(item for item in found if item.p.numel() > 0):
         if BACKEND.may_branch(chunk[0].p):
             usual = _usual(chunk)
             left += [item for item, is_usual in zip(chunk, usual, strict=True) if not is_usual]
-            _advance([item for item, is_usual in zip(chunk, usual, strict=True) if is_usual])
+            _advance([item for item, is_usual in zip(chunk, usual, strict=True) if is_usual], True)
         else:
-            left += chunk
+            _advance(chunk, False)
     return left
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Return parameters that have one dtype, device and count, up to `CHUNK` numbers at a time."""
+    """Return parameters that have one dtype, device and count, so many numbers at a time."""
     kinds: dict[tuple[object, ...], list[Item]] = {}
     for item in items:
         kind = (item.p.dtype, item.p.device, item.grad.dtype, item.count())
@@ -59,7 +61,8 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         chunk: list[Item] = []
         numbers = 0
         for item in alike:
-            if chunk and numbers + item.p.numel() > CHUNK:
+            most = ON_PROCESSOR if BACKEND.may_branch(item.p) else ON_DEVICE
+            if chunk and numbers + item.p.numel() > most:
                 yield chunk
                 chunk, numbers = [], 0
             chunk.append(item)
@@ -68,19 +71,19 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _usual(chunk: list[Item]) -> list[bool]:
-    """Say whose gradient is finite and has squares; an empty one has no norm to ask."""
-    grads = [item.grad for item in chunk if item.grad.numel()]
+    """Say whose gradient is finite and has squares."""
+    grads = [item.grad for item in chunk]
     # Euclidean norms, which bound the entries: a processor has them ten times sooner than maxima.
-    norms = torch._foreach_norm(grads, 2, dtype=_wide(grads[0])) if grads else []
-    found = iter((torch.stack(norms) < LARGEST).tolist() if grads else [])
-    return [next(found) if item.grad.numel() else True for item in chunk]
+    norms = torch._foreach_norm(grads, 2, dtype=_wide(grads[0]))
+    usual: list[bool] = (torch.stack(norms) < LARGEST).tolist()
+    return usual
 
 
 def _wide(x: Array) -> Any:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def _advance(chunk: list[Item]) -> None:
+def _advance(chunk: list[Item], usual: bool) -> None:
     rule = chunk[0].entry.rule if chunk else None
     if not isinstance(rule, AdamW) or callable(rule.step):
         return
@@ -90,19 +93,37 @@ def _advance(chunk: list[Item]) -> None:
     points = [item.p.detach() for item in chunk]
     means = [item.state["mean"] for item in chunk]
     roots = [item.state["root_mean_square"] for item in chunk]
-    wide = means[0].dtype
-    pulls = [item.grad.to(wide) for item in chunk]
+    pulls = [item.grad.to(means[0].dtype) for item in chunk]
     torch._foreach_lerp_(means, pulls, 1.0 - first)
-    squares = torch._foreach_mul(roots, roots)
-    torch._foreach_mul_(squares, second)
-    torch._foreach_addcmul_(squares, pulls, pulls, 1.0 - second)
-    torch._foreach_sqrt_(squares)
-    torch._foreach_copy_(roots, squares)
+    below = _new_roots(roots, pulls, second, usual)
     # With the bias taken out: the quotient of mean / u1 and root / u2 + eps.
     unbiased = math.sqrt(_one_less(second, t))
-    torch._foreach_add_(squares, rule.eps * unbiased)
+    shift = rule.eps * unbiased
+    if usual:
+        torch._foreach_add_(below, shift)
+    else:
+        # NaN for a parameter that has one anywhere, or an inf: then all of it is.
+        largest = torch.stack(torch._foreach_norm(below, math.inf))
+        torch._foreach_add_(below, list((0.0 * largest + shift).unbind()))
     length = -float(rule.step) * unbiased / _one_less(first, t)
-    _move(points, means, squares, 1.0 - rule.weight_decay * float(rule.step), length)
+    _move(points, means, below, 1.0 - rule.weight_decay * float(rule.step), length)
+
+
+def _new_roots(roots: list[Array], pulls: list[Array], second: float, usual: bool) -> list[Array]:
+    """Write the new averages of the squares, kept as roots, and return a copy of them."""
+    if usual:
+        squares = list(torch._foreach_mul(roots, roots))
+        torch._foreach_mul_(squares, second)
+        torch._foreach_addcmul_(squares, pulls, pulls, 1.0 - second)
+        torch._foreach_sqrt_(squares)
+        torch._foreach_copy_(roots, squares)
+        return squares
+    torch._foreach_mul_(roots, math.sqrt(second))
+    below = list(torch._foreach_mul(pulls, math.sqrt(1.0 - second)))
+    for root, x in zip(roots, below, strict=True):
+        torch.hypot(root, x, out=root)
+    torch._foreach_copy_(below, roots)
+    return below
 
 
 def _move(

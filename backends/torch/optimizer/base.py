@@ -155,7 +155,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         start, has_names = 0, True
         for i, group in enumerate(self.param_groups):
             spec = ways.spec_of(group, numbers.current(group, self._count(group)))
-            has_names = has_names and "param_names" in group
+            has_names = has_names and None not in ways.names_of(group)
             for path, p in ways.called(group, start):
                 entries.append(entry_of(path, tuple(p.shape), spec, i))
             start += len(group["params"])
@@ -275,11 +275,12 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         sign = -1 if group.get("maximize") else 1
         entries: dict[tuple[int, ...], trees.Entry] = {}
         items = []
+        names, called = ways.names_of(group), group["name"]
         for i, p in enumerate(group["params"]):
-            names, shape = group.get("param_names"), tuple(p.shape)
-            name = repr(names[i]) if names else f"parameter {i} of the group {group['name']!r}"
+            shape = tuple(p.shape)
+            name = f"parameter {i} of {called!r}" if names[i] is None else repr(names[i])
             if shape not in entries:
-                entries[shape] = entry_of(name, shape, spec, 0)
+                entries[shape] = entry_of(name.strip("'"), shape, spec, 0)
             grad = None if p.grad is None else sign * p.grad if sign < 0 else p.grad
             items.append(Item(name, p, grad, states.get(p, {}), entries[shape]))
         return items

@@ -237,7 +237,7 @@ def _has_decay(saved: dict[str, Any], decay: str, rule: Muon) -> bool:
 
 
 def _has_names(groups: list[dict[str, Any]]) -> bool:
-    return all("param_names" in group or not group["params"] for group in groups)
+    return all(len(group.get("param_names", [])) == len(group["params"]) for group in groups)
 
 
 def _occurrences(parts: list[list[str]]) -> list[list[tuple[str, int]]]:

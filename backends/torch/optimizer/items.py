@@ -86,14 +86,19 @@ class Item:
 
     def own_state(self) -> State:
         """Return the state as the rule knows it."""
-        device = self.p.device
-        return {
-            key: self.matrices(value)
-            if self._is_buffer(value)
-            else (value.to(device) if is_count(value) else shards.whole(value))
-            for key, value in self.state.items()
-            if key != "previous"
-        }
+        state: State = {}
+        for key, value in self.state.items():
+            if key == "previous":
+                continue
+            if self._is_buffer(value):
+                state[key] = self.matrices(value)
+            elif is_count(value) and value.device != self.p.device:
+                # Made there: a copy would make the host wait.
+                number = int(value)
+                state[key] = torch.full((), number, dtype=value.dtype, device=self.p.device)
+            else:
+                state[key] = shards.whole(value)
+        return state
 
     def keep(self, state: State) -> None:
         """Write a state of the rule over the old one, in place."""
@@ -101,6 +106,8 @@ class Item:
             old = self.state[key]
             if self._is_buffer(old):
                 self.write(old, value)
+            elif key == "t" and value.device != old.device:
+                old.add_(1)  # without a wait for the device
             else:
                 old.copy_(value)
 

@@ -185,7 +185,7 @@ def resolved(group: dict[str, Any], chooser: Chooser, start: int) -> Iterator[di
 
 def spec_of(group: dict[str, Any], rule: Rule | None) -> trees.Group:
     """Return what a group of an optimizer does to a parameter, with this rule in it."""
-    return trees.Group("*", rule, **{key: group.get(key) for key in SEEN})
+    return trees.Group(group.get("name", "*"), rule, **{key: group.get(key) for key in SEEN})
 
 
 def check_entries(group: dict[str, Any], start: int) -> None:
@@ -198,9 +198,14 @@ def check_entries(group: dict[str, Any], start: int) -> None:
 
 def called(group: dict[str, Any], start: int) -> list[tuple[str, Array]]:
     """Return the parameters of a group by path; `start` of other groups stand before them."""
-    names = group.get("param_names", [None] * len(group["params"]))
-    named = list(zip(names, group["params"], strict=True))
+    named = list(zip(names_of(group), group["params"], strict=True))
     return list(zip(paths(named, start), group["params"], strict=True))
+
+
+def names_of(group: dict[str, Any]) -> list[str | None]:
+    """Return a name for each parameter; None for all where somebody has changed their number."""
+    names, params = group.get("param_names"), group["params"]
+    return list(names) if names and len(names) == len(params) else [None] * len(params)
 
 
 def _rule(rule: Any) -> Any:
