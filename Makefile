@@ -99,7 +99,7 @@ clean:
 	touch $@
 
 .venv/test: .venv/demo
-	$(PIP) --group test --group peers
+	$(PIP) --group test --group peers --group frameworks
 	touch $@
 
 .venv/lint .venv/bench: .venv/%: .venv/demo

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import cast
 
 from specdesc._lib.typing import Array
-from specdesc.rules import Layout, Rule, Scale
+from specdesc.rules import AdamW, Layout, Rule, Scale, SignDescent
 from specdesc.trees.views import Shape, View
 
 Pattern = str | re.Pattern[str] | Callable[[str, Array], bool]
@@ -27,9 +27,10 @@ class Group:
         Any of `specdesc.rules`. None leaves the parameters as they are.
     ndim : int, optional
         Take only parameters with this number of axes.
-    view : str or callable
+    view : str or callable, optional
         How a parameter becomes a stack of matrices (..., m, n); outputs are m for the layout
-        ``"out_in"``:
+        ``"out_in"``. None is ``"matrix"``, and ``"whole"`` for rules that look at one number at a
+        time and for parameters that stay as they are.
 
         - ``"matrix"``: it is one; two axes.
         - ``"flatten"``: (out, rest), all other axes joined, as for a convolution; two axes or more.
@@ -50,6 +51,10 @@ class Group:
         known to be faster: on accelerators and under compilers always, where code may look at
         values for views of at most 64 x 64 numbers. dask, which has no SVD of stacks, needs False
         for rules that are made of one.
+    sections : tuple of int, optional
+        The parameter is a matrix that holds several ones, of so many outputs each: fused
+        projections of unequal sizes, such as ``(32, 8, 8)`` for grouped queries, keys and values.
+        Each of them gets the rule, and the scale of its own sizes. Not together with `view`.
 
     Notes
     -----
@@ -60,10 +65,19 @@ class Group:
     match: Pattern | tuple[Pattern, ...]
     rule: Rule | None
     ndim: int | None = None
-    view: str | Callable[[Shape], View] = "matrix"
+    view: str | Callable[[Shape], View] | None = None
     scale: Scale | None = None
     layout: Layout | None = None
     stack: bool | None = None
+    sections: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.sections is None:
+            return
+        object.__setattr__(self, "sections", tuple(self.sections))
+        if self.view not in (None, "matrix"):
+            msg = f"sections={self.sections} cut a matrix: leave out view={self.view!r}"
+            raise ValueError(msg)
 
     def takes(self, path: str, x: Array, /) -> bool:
         """Say whether this group is for a parameter."""
@@ -72,11 +86,22 @@ class Group:
         patterns = self.match if isinstance(self.match, tuple) else (self.match,)
         return any(_agrees(pattern, path, x) for pattern in patterns)
 
+    def seen(self) -> str | Callable[[Shape], View]:
+        """Return the view, that of the rule where none was chosen."""
+        if self.view is not None:
+            return self.view
+        return "whole" if self.rule is None or is_elementwise(self.rule) else "matrix"
+
     def named(self) -> str:
         """Return how messages call this group."""
         patterns = self.match if isinstance(self.match, tuple) else (self.match,)
         name = " or ".join(map(_spelled, patterns))
         return name if self.ndim is None else f"{name} with ndim={self.ndim}"
+
+
+def is_elementwise(rule: Rule, /) -> bool:
+    """Say whether a rule gives each entry the step of that entry, so that no view matters."""
+    return isinstance(rule, AdamW) or (isinstance(rule, SignDescent) and rule.g is None)
 
 
 def _agrees(pattern: Pattern, path: str, x: Array) -> bool:

@@ -10,6 +10,7 @@ from specdesc.rules.rule import State
 from specdesc.trees.containers import leaves
 from specdesc.trees.groups import Group
 from specdesc.trees.lengths import lengthened
+from specdesc.trees.sections import Sections, output_axis, section_shapes
 from specdesc.trees.views import Shape, View, view_of
 
 
@@ -27,21 +28,24 @@ class Entry:
         The matrices that the rule sees.
     rule : Rule or None
         With the scale in it. None leaves the parameter as it is.
-    scale : float
-        What the step of the rule is multiplied by for the sizes of the view.
+    scale : float or tuple of float
+        What the step of the rule is multiplied by for the sizes of the view, or of each section.
     group : int
         Which of the groups took it, -1 for the rest.
     stack : bool or None
         Whether it is updated together with others, as in `Group`.
+    sections : tuple of int or None
+        The outputs of the matrices that it holds, as in `Group`.
     """
 
     path: str
     shape: Shape
     view: View
     rule: Rule | None
-    scale: float
+    scale: float | tuple[float, ...]
     group: int
     stack: bool | None
+    sections: tuple[int, ...] | None = None
 
     def update(
         self,
@@ -160,7 +164,7 @@ def route(params: Any, /, *groups: Group, rest: Rule | Group | None = None) -> R
         if group is None or (index < 0 and not group.takes(path, x)):
             msg = f"no group takes {path!r} of shape {tuple(x.shape)}, and no rest= does"
             raise ValueError(msg)
-        entries.append(_entry(path, tuple(x.shape), group, index))
+        entries.append(entry_of(path, tuple(x.shape), group, index))
     taken = {entry.group for entry in entries}
     for i, group in enumerate(groups):
         if i not in taken:
@@ -169,15 +173,30 @@ def route(params: Any, /, *groups: Group, rest: Rule | Group | None = None) -> R
     return Route(tuple(entries), (*_names(groups), "rest"))
 
 
-def _entry(path: str, shape: Shape, group: Group, index: int) -> Entry:
+def entry_of(path: str, shape: Shape, group: Group, index: int, /) -> Entry:
+    """Return what a parameter of this path and shape gets from the group that takes it.
+
+    Raises
+    ------
+    ValueError
+        If the view or the sections do not fit the shape, or rule and group differ in layout.
+    """
     layout = _layout(group)
     try:
-        view = view_of(group.view, shape, layout)
+        view = view_of(group.seen(), shape, layout)
+        parts = section_shapes(group.sections, shape, layout) if group.sections else []
     except ValueError as error:
         msg = f"{path!r}, taken by {group.named()}: {error}"
         raise ValueError(msg) from error
     rule, scale = _scaled(group, view.shape, layout)
-    return Entry(path, shape, view, rule, scale, index, group.stack)
+    if not parts or group.sections is None or rule is None:
+        return Entry(path, shape, view, rule, scale, index, group.stack)
+    pairs = [_scaled(group, part, layout) for part in parts]
+    rules = tuple(own for own, _ in pairs if own is not None)
+    scales = tuple(scale for _, scale in pairs)
+    sectioned = Sections(rules, group.sections, output_axis(layout))
+    # Sections of different parameters have no shape in common with a stack of them.
+    return Entry(path, shape, view, sectioned, scales, index, False, group.sections)
 
 
 def _layout(group: Group) -> Layout:
@@ -212,13 +231,19 @@ def _names(groups: tuple[Group, ...]) -> tuple[str, ...]:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    rule = "-" if entry.rule is None else type(entry.rule).__name__
+    rule: object = entry.rule
+    views, scales = str(entry.view.shape), entry.scale
+    if isinstance(rule, Sections):
+        layout: Layout = "out_in" if rule.axis == 0 else "in_out"
+        views = " ".join(map(str, section_shapes(rule.sizes, entry.shape, layout)))
+        rule = rule.rules[0]
+    numbers = scales if isinstance(scales, tuple) else (scales,)
     return (
         entry.path or "(the array)",
         str(entry.shape),
-        str(entry.view.shape),
-        rule,
-        "-" if entry.rule is None else f"{entry.scale:.4g}",
+        views,
+        "-" if rule is None else type(rule).__name__,
+        "-" if rule is None else " ".join(f"{number:.4g}" for number in numbers),
         f"{prod(entry.shape):,}",
     )
 

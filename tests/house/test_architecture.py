@@ -35,7 +35,10 @@ MODULES = [
 ]
 
 #: What users of a library expect of an optimizer: above everything.
-FACADES = {ROOT / "backends/torch/optimizer.py", ROOT / "backends/jax/transformation.py"}
+FACADES = {
+    *(ROOT / "backends/torch/optimizer").rglob("*.py"),
+    ROOT / "backends/jax/transformation.py",
+}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections import OrderedDict, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -698,3 +699,69 @@ def test_on_the_parameters_of_a_torch_module() -> None:
                 p.copy_(new[name])
     assert losses[-1] < 0.6 * losses[0]
     assert all(not y.requires_grad for y in state.values())
+
+
+# --- fused projections, and groups that need no view ---------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["out_in", "in_out"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        rules.Muon(0.1, weight_decay=0.1),
+        rules.Scion(0.1, radius=2.0),
+        rules.TruncatedSpectralDescent(2, 0.1),
+        rules.AdamW(0.1),
+    ],
+)
+def test_sections_are_parameters_of_their_own(rule: Any, layout: Any) -> None:
+    """A fused projection takes the steps that its parts would take apart."""
+    sizes = (10, 4, 4)
+    cuts = (slice(0, 10), slice(10, 14), slice(14, 18))
+    fused, grads = support.gaussian(2, 18, 7, seed=3)
+    parts = {str(i): fused[cut] for i, cut in enumerate(cuts)}
+    if layout == "in_out":
+        fused, grads = fused.T, grads.T
+        parts = {key: x.T for key, x in parts.items()}
+        if isinstance(rule, rules.Muon):
+            rule = replace(rule, layout=layout)
+    group = Group("*", rule, layout=layout, sections=sizes)
+    route = trees.route({"qkv": fused}, group)
+    apart = trees.route(parts, Group("*", rule, layout=layout))
+    assert route["qkv"].scale == tuple(apart[str(i)].scale for i in range(3))
+    params, state = {"qkv": fused}, trees.init({"qkv": fused}, route)
+    keys = {key: (x.shape, x.dtype) for key, x in state.items()}
+    own = trees.init(parts, apart)
+    axis = 0 if layout == "out_in" else 1
+    for _ in range(3):
+        params, state = trees.update(params, {"qkv": grads}, state, route)
+        cut = np.split(grads, [10, 14], axis=axis)
+        parts, own = trees.update(parts, {str(i): g for i, g in enumerate(cut)}, own, apart)
+    np.testing.assert_allclose(params["qkv"], np.concatenate(list(parts.values()), axis=axis))
+    assert {key: (x.shape, x.dtype) for key, x in state.items()} == keys
+
+
+def test_sections_that_do_not_fit_are_named() -> None:
+    x = {"qkv": np.ones((18, 7))}
+    with pytest.raises(ValueError, match=r"sections=\(10, 4\) must add up to axis 0"):
+        trees.route(x, Group("qkv", rules.Muon(0.1), sections=(10, 4)))
+    with pytest.raises(ValueError, match="leave out view='heads=2'"):
+        Group("qkv", rules.Muon(0.1), sections=(10, 4, 4), view="heads=2")
+
+
+def test_the_route_shows_sections() -> None:
+    rule = rules.Muon(0.1, scale="rms_to_rms")
+    route = trees.route({"qkv": np.ones((12, 4))}, Group("qkv", rule, sections=(8, 2, 2)))
+    assert "(8, 4) (2, 4) (2, 4)  Muon  1.414 0.7071 0.7071  48" in str(route)
+
+
+@pytest.mark.parametrize("rule", [rules.AdamW(0.1), rules.SignDescent(0.1), None])
+def test_biases_and_what_is_frozen_need_no_view(rule: Any) -> None:
+    params = {"bias": np.ones(3), "gain": np.ones(()), "kernel": np.ones((2, 3, 4))}
+    route = trees.route(params, Group("*", rule))
+    new, _ = trees.update(params, params, trees.init(params, route), route)
+    for key, x in params.items():
+        assert new[key].shape == x.shape
+        np.testing.assert_allclose(new[key], x if rule is None else x - 0.1)
+    with pytest.raises(ValueError, match="needs two axes"):
+        trees.route(params, Group("*", rules.Muon(0.1)))

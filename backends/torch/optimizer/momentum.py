@@ -1,0 +1,91 @@
+"""Muon in place: buffers and parameters are written over, the factor is that of the rule.
+
+Beside the model there is one stack of matrices and its factor.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from specdesc._lib.typing import Array
+from specdesc._polar_factor.direction import Accuracy, direction
+from specdesc.rules import Muon, scale_factor
+
+from .. import BACKEND
+from .items import Item
+from .stacks import stacked
+
+#: Numbers of a view up to which a stack is worth its copies on a processor: measured.
+SMALL = 256 * 256
+
+
+def suits(item: Item) -> bool:
+    """Say whether a step can be made here; the others are made by the rule itself."""
+    rule = item.entry.rule
+    return (
+        type(rule) is Muon
+        and not callable(rule.step)
+        and not callable(rule.beta)
+        and rule.decay in ("decoupled", "independent")
+        and rule.momentum in ("ema", "heavy_ball")
+    )
+
+
+def advance(items: Iterable[Item]) -> None:
+    """Make one step of Muon on each of some parameters of one group."""
+    for stack in stacked(items, SMALL, counted=False):
+        rule = stack[0].entry.rule
+        if isinstance(rule, Muon):
+            _advance(rule, stack)
+
+
+def _advance(rule: Muon, stack: list[Item]) -> None:
+    if callable(rule.step) or callable(rule.beta):
+        return  # never: `suits` has said so
+    points = [item.p.detach() for item in stack]
+    buffers = [item.state["momentum_buffer"] for item in stack]
+    pulls = [item.grad.to(item.p.dtype) for item in stack]
+    beta, share = rule.beta, 1.0 - rule.beta
+    if rule.momentum == "ema":
+        torch._foreach_lerp_(buffers, pulls, share)
+    else:
+        share = 1.0
+        torch._foreach_mul_(buffers, beta)
+        torch._foreach_add_(buffers, pulls)
+    ahead = _ahead(stack, buffers, pulls, (beta, share) if rule.nesterov else (1.0, 0.0))
+    accuracy = Accuracy(rule.tol, rule.floor, rule.dtype or rule.polar_dtype)
+    backend = BACKEND.bound(BACKEND.may_branch(points[0]), ahead.device)
+    factor = direction(ahead, accuracy, rule.method, backend=backend)
+    del ahead
+    _move(rule, rule.step, stack, points, factor)
+    torch._foreach_add_([item.state["t"] for item in stack], 1)
+
+
+def _ahead(
+    stack: list[Item], buffers: list[Array], pulls: list[Array], weights: tuple[float, float]
+) -> Array:
+    """Return the stack of beta buffer + share grad, rounded once, in memory of its own."""
+    wide = torch.promote_types(buffers[0].dtype, torch.float32)
+    whole = torch.stack([item.matrices(x) for item, x in zip(stack, buffers, strict=True)])
+    whole = whole.to(wide).mul_(weights[0]) if weights[0] != 1.0 else whole
+    if weights[1]:
+        parts = [item.matrices(x) for item, x in zip(stack, pulls, strict=True)]
+        torch._foreach_add_(list(whole.unbind()), [x.to(wide) for x in parts], alpha=weights[1])
+    whole = whole.to(buffers[0].dtype)
+    return whole[0] if len(stack) == 1 else whole
+
+
+def _move(rule: Muon, step: float, stack: list[Item], points: list[Array], factor: Array) -> None:
+    """Write keep point - reach factor over each point, rounded once."""
+    keep = 1.0 - rule.weight_decay * (step if rule.decay == "decoupled" else 1.0)
+    shape = stack[0].entry.view.shape
+    reach = scale_factor(rule.scale, shape, rule.layout) * step
+    parts = [factor] if len(stack) == 1 else list(factor.unbind())
+    steps = [item.restored(part) for item, part in zip(stack, parts, strict=True)]
+    wide = torch.promote_types(points[0].dtype, torch.float32)
+    if points[0].dtype == wide:
+        if keep != 1.0:
+            torch._foreach_mul_(points, keep)
+        torch._foreach_add_(points, [x.to(wide) for x in steps], alpha=-reach)
+        return
+    for point, x in zip(points, steps, strict=True):
+        point.copy_(point.to(wide).mul_(keep).add_(x.to(wide), alpha=-reach))
