@@ -16,6 +16,7 @@ class NumPyBackend(Backend):
     xp = array_api_compat.numpy
     capabilities = Capabilities.read(__name__)
     primitives_type = NumPyPrimitives
+    not_converged = (numpy.linalg.LinAlgError,)
 
     def owns(self, kind: type, /) -> bool:
         """Claim arrays and the scalars that reductions return."""

@@ -47,6 +47,7 @@ class TorchBackend(Backend):
     xp = array_api_compat.torch
     capabilities = Capabilities.read(__name__)
     primitives_type = TorchPrimitives
+    not_converged = (torch.linalg.LinAlgError,)
 
     def owns(self, kind: type, /) -> bool:
         """Claim tensors and their subclasses: parameters, fake and functional tensors."""
@@ -81,7 +82,7 @@ class TorchBackend(Backend):
         """Make products what certificates count: no autocast, no reduced precision of float32."""
         kind = x.device.type
         reduced = not torch.compiler.is_compiling() and x.dtype in _SINGLE and _is_reduced()
-        if not reduced and not torch.is_autocast_enabled(kind):
+        if kind == "meta" or not (reduced or torch.is_autocast_enabled(kind)):
             return _NOTHING
         return _exact(kind, reduced)
 

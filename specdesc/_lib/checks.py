@@ -1,6 +1,8 @@
 """Checks of shapes and of numbers: the messages name the argument, its value and what is right."""
 
 import operator
+from numbers import Real
+from typing import Any
 
 from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array
@@ -29,6 +31,11 @@ def check_integer(value: object, name: str, /, *, least: int | None = None) -> i
         msg = f"{name} must be an integer{bound}, got {value!r}"
         raise ValueError(msg)
     return number
+
+
+def plain(value: Any, /) -> Any:
+    """Return a number of any kind, one of NumPy for instance, as a float, others as they are."""
+    return float(value) if isinstance(value, Real) else value
 
 
 def check_same_shape(x: Array, y: Array, x_name: str, y_name: str, /) -> None:

@@ -43,6 +43,17 @@ def orthogonal_factor(
     start if one was given.
     """
     method = _resolved(x, request, backend)
+    if method != "svd" or request.method == "svd":
+        return _by_method(x, request, method, start, backend)
+    try:
+        return _by_method(x, request, method, start, backend)
+    except backend.not_converged:  # of a finite matrix, too: nobody asked for an SVD
+        return _by_method(x, request, "polynomial", start, backend)
+
+
+def _by_method(
+    x: Array, request: Request, method: Method, start: Array | None, backend: Backend
+) -> tuple[Array, ...]:
     check_supported(f"orthogonalize[{method}]", backend)
     if 0 in x.shape:
         return _empty(x, backend)

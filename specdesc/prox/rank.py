@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from specdesc._lib.checks import check_positive_rank, check_rank
+from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
 from specdesc._truncate import initial_start, triplets_from
 from specdesc.backends import Backend
@@ -56,6 +57,7 @@ class Rank(Operator):
         sense of `truncated_svd`.
         """
         backend = enter("prox.Rank", y)
+        enter("initial_start", working(backend.xp, y), start, names=("x", "start"), ndim=0)
         with backend.guard(y):
             return self.nearest_from(y, start, tol, backend=backend)
 

@@ -6,6 +6,7 @@ Sums are made in a working precision and rounded once. A matrix with a NaN or an
 import operator
 from functools import reduce
 
+from specdesc._lib.checks import plain
 from specdesc._lib.dtypes import real_dtype, working
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
@@ -18,7 +19,8 @@ from specdesc.schedules import Schedule
 
 def check_beta(beta: float | Schedule, /) -> None:
     """Raise `ValueError` for a beta outside of [0, 1)."""
-    if isinstance(beta, (int, float)) and not 0.0 <= beta < 1.0:
+    beta = plain(beta)
+    if isinstance(beta, float) and not 0.0 <= beta < 1.0:
         msg = f"beta must be a schedule or lie in [0, 1), got {beta!r}"
         raise ValueError(msg)
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from specdesc._lib.checks import check_same_shape
+from specdesc._lib.checks import check_same_shape, plain
 from specdesc._lib.dtypes import real_dtype, working
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
@@ -48,7 +48,11 @@ class Rule(Protocol):
 
 def check_rule(step: float | Schedule, weight_decay: float, /) -> None:
     """Raise `ValueError` for a negative step or weight decay."""
-    if isinstance(step, (int, float)) and not 0.0 <= step < float("inf"):
+    value = plain(step)
+    if isinstance(value, str):
+        msg = f"step must be a number or a schedule, got {step!r}"
+        raise TypeError(msg)
+    if isinstance(value, float) and not 0.0 <= value < float("inf"):
         msg = f"step must be a schedule or a finite number of at least 0, got {step!r}"
         raise ValueError(msg)
     if not 0.0 <= weight_decay < float("inf"):
@@ -58,7 +62,8 @@ def check_rule(step: float | Schedule, weight_decay: float, /) -> None:
 
 def check_share(step: float | Schedule, /) -> None:
     """Raise `ValueError` for a step beyond 1, which would leave the ball."""
-    if isinstance(step, (int, float)) and not 0.0 <= step <= 1.0:
+    step = plain(step)
+    if isinstance(step, float) and not 0.0 <= step <= 1.0:
         msg = f"step must be a schedule or lie in [0, 1] for a constrained step, got {step!r}"
         raise ValueError(msg)
 
@@ -115,7 +120,8 @@ def length(
     precision `x`. Any other parameter that may be a schedule is read in the same way, under its
     own `name`.
     """
-    if not callable(step):
+    step = plain(step)
+    if isinstance(step, float):
         return step
     xp = backend.xp
     real = real_dtype(xp, working(xp, x[..., :0, :0]).dtype)
@@ -126,15 +132,17 @@ def length(
         size = step(t, value=value, grad=grad)
     else:
         size = checked(t, value, grad, backend=backend)
-    if isinstance(size, (int, float)):
-        return float(size)
+    size = plain(size)
+    if isinstance(size, float):
+        return size
     check_per_matrix(backend, size, x, name)
     return xp.astype(size, real, copy=False)
 
 
 def per_matrix(size: float | Array, /) -> float | Array:
     """Return what multiplies a stack: a number, or an array with two more axes of 1."""
-    return size if isinstance(size, (int, float)) else size[..., None, None]
+    size = plain(size)
+    return size if isinstance(size, float) else size[..., None, None]
 
 
 def move(
@@ -177,7 +185,7 @@ def move_thin(
     """
     xp = backend.xp
     length, shrink = per_matrix(size), per_matrix(1.0 - weight_decay * size)
-    if not isinstance(length, (int, float)):
+    if not isinstance(length, float):
         length = xp.astype(length, left.dtype)
         shrink = xp.astype(shrink, x.dtype) if weight_decay else 1.0
     thin = xp.astype(-length * left, x.dtype, copy=False)
