@@ -114,7 +114,16 @@ def decode(content: bytes, /) -> tuple[str, str]:
 
 
 def split(text: str, encoding: str, /) -> tuple[list[Line], Dialect]:
-    """Split a text into rows of stripped fields and say how it is written; no blank rows."""
+    """Split a text into rows of stripped fields and say how it is written; no blank rows.
+
+    Raises
+    ------
+    ValueError
+        If it is no text.
+    """
+    if any(ord(letter) < 32 and letter not in "\t\n\r\f" for letter in text):
+        msg = "it is no text"
+        raise ValueError(msg)
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     first, comments = 0, []

@@ -38,6 +38,8 @@ class HeldOut:
         The entries there.
     clip : float
         The largest error that counts.
+    scale : float
+        The robust standard deviation of the data.
     size : int
         Of the data.
     """
@@ -45,6 +47,7 @@ class HeldOut:
     places: Array
     values: Array
     clip: float
+    scale: float
     size: int
 
     @property
@@ -100,7 +103,7 @@ def choose(values: Array, seed: int, /) -> HeldOut:
     known = flat if flat.size <= 10 * MOST else flat[random.integers(flat.size, size=MOST)]
     scale = centring.spread(known)
     clip = CLIP * scale if scale > 0 else float("inf")
-    return HeldOut(places, flat[places], clip, flat.size)
+    return HeldOut(places, flat[places], clip, scale, flat.size)
 
 
 def _with_company(values: Array, places: Array) -> Array:

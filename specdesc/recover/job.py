@@ -327,7 +327,7 @@ def _rank(task: Task, leaf: Backend) -> int:
         return task.held.errors(methods.descend(task.options.method, problem, rank, steps).values)
 
     most = min(task.centred.shape[-2:])
-    return ranks.refined(rank, most, errors, task.held.means)
+    return ranks.refined(rank, most, errors, task.held)
 
 
 def _keys(options: Options, given: Data, *, first: bool) -> list[str]:

@@ -1,6 +1,6 @@
 """The rank that a recovery gets where the user names none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy
 
@@ -11,6 +11,7 @@ from specdesc._minimize import minimize
 from specdesc.problems import RobustRecovery, estimate_rank
 from specdesc.prox import Rank
 from specdesc.recover import centring
+from specdesc.recover.held_out import HeldOut
 
 #: From this size on the rank is that of random rows and columns: enough to see what stands out.
 LARGE = 1024
@@ -21,9 +22,11 @@ REFINED = 400_000
 REFINING_STEPS = 200
 MOST_FITS = 20
 
-#: What the error may be, relative to that at a rank, to move to a lower and to a higher one.
+#: What the error may be, relative to that at a rank, to move to a lower and to a higher one; and
+#: what it may be more at a lower one, relative to the spread of the data: nobody sees so little.
 LOWER = 1.0
 HIGHER = 0.97
+UNSEEN = 1e-3
 
 #: A background is rarely richer than this: the scene, and a few ways in which its light changes.
 MOST_BACKGROUND = 5
@@ -70,7 +73,7 @@ def refined(
     rank: int,
     most: int,
     errors: Callable[[int], Array],
-    means: Callable[[Sequence[Array]], list[float]],
+    held: HeldOut,
     /,
 ) -> int:
     """Return a rank near an estimate that tells held-out entries better, or as well and is lower.
@@ -84,21 +87,24 @@ def refined(
         The estimate, and the largest rank there is.
     errors : callable
         The errors on held-out entries at a rank.
-    means : callable
-        `HeldOut.means`.
+    held : HeldOut
+        The sample that the errors are those on.
     """
     tried = {rank: errors(rank)}
     step = max(1, rank // 4)
     while step:
-        near = [each for each in (rank - step, rank + step) if 1 <= each <= most]
-        for each in near:
+        if len(tried) > MOST_FITS:
+            break
+        for each in (max(1, rank - step), min(most, rank + step)):
             if each not in tried:
                 tried[each] = errors(each)
-        found = dict(zip(tried, means(list(tried.values())), strict=True))
-        better = min(near, key=found.__getitem__, default=rank)
-        allowed = LOWER if better < rank else HIGHER
-        if near and found[better] < allowed * found[rank] and len(tried) < MOST_FITS:
-            rank = better
+        found = dict(zip(tried, held.means(list(tried.values())), strict=True))
+        unseen = UNSEEN * held.scale
+        below, above = max(1, rank - step), min(most, rank + step)
+        if below < rank and found[below] <= LOWER * found[rank] + unseen:
+            rank = below
+        elif above in tried and found[above] < HIGHER * found[rank] - unseen:
+            rank = above
         else:
             step //= 2
     return rank

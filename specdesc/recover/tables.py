@@ -28,6 +28,9 @@ from specdesc.recover.errors import UsageError
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
 
+#: Letters of a field that a message shows.
+SHOWN = 40
+
 #: Names of a first column that holds growing whole numbers and is no measurement.
 INDEX_NAMES = frozenset({"id", "index", "row", "nr", "no", "no.", "number", "#", "unnamed: 0"})
 
@@ -154,13 +157,9 @@ def read(path: Path, reading: Reading | None = None, /) -> Data:
     UsageError
         If rows differ in length or a field is no number; it names the line of the file.
     """
-    text, encoding = decode(path.read_bytes())
-    if "\0" in text:
-        msg = f"{path}: cannot be read as a table (it is no text)"
-        raise UsageError(msg)
     try:
-        lines, dialect = split(text, encoding)
-    except csv.Error as error:
+        lines, dialect = split(*decode(path.read_bytes()))
+    except (csv.Error, ValueError) as error:
         msg = f"{path}: cannot be read as a table ({error})"
         raise UsageError(msg) from error
     if not lines:
@@ -193,7 +192,7 @@ class _Reader:
         numeric[0] = numeric[0] and not self._is_index(header, body)
         columns = tuple(j for j in range(self.width) if numeric[j])
         if not columns:
-            field = body[0].fields[0]
+            field = body[0].fields[0][:SHOWN]
             msg = f"{self.path}: line {body[0].number}, column 1: {field!r} is not a number"
             raise UsageError(msg)
         values = numpy.asarray([[self._number(line, j) for j in columns] for line in body])
@@ -289,7 +288,7 @@ class _Reader:
         number = _float(plain_number(field, self.decimal))
         if number is None or abs(number) == float("inf"):
             hint = "infinite; mark missing ones" if number is not None else "not a number"
-            msg = f"{self.path}: line {line.number}, column {j + 1}: {field!r} is {hint}"
+            msg = f"{self.path}: line {line.number}, column {j + 1}: {field[:SHOWN]!r} is {hint}"
             raise UsageError(msg if number is None else f"{msg} as NaN or by an empty field")
         return number
 
