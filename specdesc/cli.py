@@ -13,8 +13,11 @@ from specdesc import backends, verify
 from specdesc._lib.extras import MissingExtra
 from specdesc.backends import BackendUnavailable
 from specdesc.recover import Options, recover
-from specdesc.recover.errors import UsageError
-from specdesc.recover.methods import DESCENTS
+from specdesc.recover.centring import WAYS
+from specdesc.recover.errors import Interrupted, UsageError
+from specdesc.recover.methods import DESCENTS, NAMES
+from specdesc.recover.outliers import REPLACE
+from specdesc.recover.tables import Reading
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the end of the process either. The code is the one that a shell gives for the signal.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except (KeyboardInterrupt, Interrupted) as stop:
+        print(f"specdesc: {str(stop) or 'interrupted'}", file=sys.stderr)  # noqa: T201
+        return 130
     except (UsageError, MissingExtra, BackendUnavailable, OSError, NotImplementedError) as error:
         print(f"specdesc: error: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -57,8 +63,14 @@ def _add_recover(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         type=Path,
-        metavar="PICTURE",
-        help="picture, .npy or .csv; NaN marks a missing entry",
+        metavar="FILE",
+        help="picture, .npy, .npz, .mat or table of text; NaN and empty fields are missing entries",
+    )
+    parser.add_argument(
+        "--frames",
+        action="store_true",
+        help="FILE holds frames of one scene (a folder of pictures, an animated GIF, a TIFF with "
+        "pages, an array of shape (frames, m, n)): split background and foreground",
     )
     parser.add_argument(
         "--corrupt",
@@ -95,8 +107,46 @@ def _add_recover(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=_positive, default=300, help="default: %(default)s")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of what is destroyed (default: %(default)s)"
+        "--seed",
+        type=_whole,
+        default=0,
+        help="of what is destroyed and what is held out (default: %(default)s)",
     )
+    parser.add_argument(
+        "--keep",
+        choices=("best", *NAMES, "all"),
+        default="best",
+        metavar="METHOD",
+        help="whose result is written: best (by the error on entries held out; the default), all, "
+        f"or one of {', '.join(NAMES)}",
+    )
+    parser.add_argument("--only", action="store_true", help="leave out the baselines")
+    parser.add_argument(
+        "--replace",
+        choices=REPLACE,
+        help="which entries the result changes; outliers takes the missing ones along (default: "
+        "missing for tables with missing entries, else all)",
+    )
+    parser.add_argument(
+        "--centre",
+        choices=WAYS,
+        help="take away medians first, and divide the columns or rows of a table by robust scales "
+        "(default: columns where their scales differ by more than 100, else none)",
+    )
+    parser.add_argument(
+        "--missing",
+        action="append",
+        default=[],
+        metavar="MARK",
+        help="a number or word that marks missing entries, such as -9999; may be given several "
+        "times",
+    )
+    for name, what in (("header", "names of columns"), ("index", "names of rows")):
+        parser.add_argument(
+            f"--{name}",
+            choices=("yes", "no"),
+            help=f"whether a table begins with {what} (default: found out)",
+        )
     parser.add_argument(
         "--out",
         type=Path,
@@ -121,6 +171,16 @@ def _recover(chosen: argparse.Namespace) -> None:
             steps=chosen.steps,
             seed=chosen.seed,
             out=chosen.out,
+            frames=chosen.frames,
+            keep=chosen.keep,
+            only=chosen.only,
+            replace=chosen.replace,
+            centre=chosen.centre,
+            reading=Reading(
+                missing=tuple(chosen.missing),
+                header=None if chosen.header is None else chosen.header == "yes",
+                index=None if chosen.index is None else chosen.index == "yes",
+            ),
         )
     )
 
@@ -212,6 +272,13 @@ def _non_negative(text: str) -> float:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         msg = f"must be a whole number of at least 1, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        msg = f"must be a whole number of at least 0, got {text}"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from specdesc import rules
-from specdesc._lib import extras
+from specdesc._lib import host
 from specdesc._lib.typing import Array
 from specdesc._minimize import minimize
 from specdesc.backends import Backend
 from specdesc.problems import RobustRecovery, principal_component_pursuit
 from specdesc.prox import Rank
+from specdesc.recover import filters
 
 DESCENTS = {
     "truncated": "truncated spectral descent",
@@ -18,6 +19,15 @@ DESCENTS = {
     "subgradient": "projected subgradient",
 }
 
+BASELINES = {
+    "median": "median filter",
+    "time": "median over time",
+    "svd": "truncated SVD",
+    "pursuit": "principal component pursuit",
+}
+
+#: What ``--keep`` calls the methods.
+NAMES = {**DESCENTS, **BASELINES}
 
 #: The gap at which pursuit stops: on photographs smaller ones change nothing that can be seen.
 PURSUIT_TOL = 1e-4
@@ -44,6 +54,10 @@ class Outcome:
         The mean absolute residual at every step, averaged over a stack; empty for baselines.
     errors : tuple of float
         The relative error at every tenth step, empty also where the truth is not known.
+    held_out : float
+        The mean absolute error on entries that the method did not see; NaN where none was kept.
+    held_out_errors : NumPy array or None
+        The single ones.
     """
 
     method: str
@@ -53,9 +67,46 @@ class Outcome:
     seconds: float
     losses: tuple[float, ...] = ()
     errors: tuple[float, ...] = ()
+    held_out: float = float("nan")
+    held_out_errors: Array | None = None
+
+    @property
+    def key(self) -> str:
+        """Return what ``--keep`` calls the method."""
+        return next((key for key, name in NAMES.items() if name == self.method), self.method)
 
 
-def descend(method: str, problem: RobustRecovery, rank: int, steps: int, /) -> Outcome:
+def run(key: str, problem: RobustRecovery, rank: int, steps: int, progress: bool, /) -> Outcome:
+    """Run the method that a key of `NAMES` stands for."""
+    if key == "pursuit":
+        return pursuit(problem)
+    if key == "svd":
+        return truncated_svd(problem, rank)
+    if key in ("median", "time"):
+        return median(key, problem)
+    return descend(key, problem, rank, steps, progress=progress)
+
+
+def joined(outcomes: list[Outcome], /) -> Outcome:
+    """Return the outcomes on the matrices of a stack, run one after another, as one."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    return replace(
+        outcomes[0],
+        values=host.stack([outcome.values for outcome in outcomes]),
+        seconds=sum(outcome.seconds for outcome in outcomes),
+        losses=_averaged([outcome.losses for outcome in outcomes]),
+        errors=_averaged([outcome.errors for outcome in outcomes]),
+    )
+
+
+def _averaged(curves: list[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(sum(heights) / len(heights) for heights in zip(*curves, strict=False))
+
+
+def descend(
+    method: str, problem: RobustRecovery, rank: int, steps: int, /, *, progress: bool = False
+) -> Outcome:
     """Run one of `DESCENTS` with the projection onto the matrices of this rank."""
     rule = _rule(method, problem, rank, steps)
     losses: list[Array] = []
@@ -73,7 +124,7 @@ def descend(method: str, problem: RobustRecovery, rank: int, steps: int, /) -> O
             rule,
             steps=steps,
             callback=note,
-            progress=extras.installed("tqdm"),
+            progress=progress,
         ).x
 
     outcome = _timed(DESCENTS[method], solve, problem)
@@ -89,21 +140,36 @@ def truncated_svd(problem: RobustRecovery, rank: int, /) -> Outcome:
 
     def solve() -> Array:
         xp = problem.backend.xp
-        seen = problem.observation.apply(xp.ones_like(problem.observed)) == 1
-        return Rank(rank).prox(xp.where(seen, problem.observed, problem.start()))
+        return Rank(rank).prox(xp.where(_seen(problem), problem.observed, problem.start()))
 
-    return _timed("truncated SVD", solve, problem)
+    return _timed(BASELINES["svd"], solve, problem)
 
 
 def pursuit(problem: RobustRecovery, /) -> Outcome:
     """Run principal component pursuit, which needs no rank."""
 
     def solve() -> Array:
-        xp = problem.backend.xp
-        seen = problem.observation.apply(xp.ones_like(problem.observed)) == 1
+        seen = _seen(problem)
         return principal_component_pursuit(problem.observed, mask=seen, tol=PURSUIT_TOL)[0]
 
-    return _timed("principal component pursuit", solve, problem)
+    return _timed(BASELINES["pursuit"], solve, problem)
+
+
+def median(key: str, problem: RobustRecovery, /) -> Outcome:
+    """Take medians of neighbours in a picture, or of frames over time, on the host."""
+    to_host = problem.backend.to_host
+    values = to_host(problem.observed)
+    values[~to_host(_seen(problem))] = float("nan")
+    function = filters.median_over_time if key == "time" else filters.median_filter
+    begin = time.perf_counter()
+    found = function(values)
+    seconds = time.perf_counter() - begin
+    return Outcome(BASELINES[key], problem.backend.name, "host", found, seconds)
+
+
+def _seen(problem: RobustRecovery) -> Array:
+    xp = problem.backend.xp
+    return problem.observation.apply(xp.ones_like(problem.observed)) == 1
 
 
 def _rule(method: str, problem: RobustRecovery, rank: int, steps: int) -> rules.Rule:

@@ -84,7 +84,7 @@ def test_a_picture_needs_an_extra_and_says_which(empty):
     (empty / "picture.png").write_bytes(b"\x89PNG")
     done = _specdesc(empty, "recover", "picture.png")
     assert done.returncode == 2
-    assert done.stderr == ("specdesc: error: this needs skimage: pip install 'specdesc[demo]'\n")
+    assert done.stderr == ("specdesc: error: this needs PIL: pip install 'specdesc[demo]'\n")
     assert not (empty / "specdesc-out" / "picture-recovered.png").exists()
     missing = _specdesc(empty, "recover", "low.npy", "--backend", "torch")
     assert missing.returncode == 2

@@ -12,7 +12,9 @@ from specdesc._lib.extras import MissingExtra
 from specdesc.backends import loader
 from specdesc.problems import corrupt
 from specdesc.recover import Options, report
+from specdesc.recover.arrays import ArrayForm
 from specdesc.recover.data import Data
+from specdesc.recover.pictures import Picture
 
 skimage_io = pytest.importorskip("skimage.io", reason="pictures need the extra demo")
 data = pytest.importorskip("skimage.data", reason="pictures need the extra demo")
@@ -69,12 +71,13 @@ def test_a_destroyed_photograph_comes_back(brick, backend, dtype, seed):
     """Gains 12 dB over the destroyed picture and stays within 0.7 dB of pursuit, or above it."""
     from specdesc.recover import job, methods
 
-    clean = Data(brick, ".png")
+    clean = Data(brick, Picture())
     options = Options(
         Path("brick.png"), share=0.2, noise=0.02, rank=30, seed=seed, dtype=dtype, steps=200
     )
     destroyed, _ = job._destroy(clean, options)
-    problem = job._problem(backends.load(backend), destroyed, clean, options)
+    task = job._task(destroyed, clean, options)
+    problem = task.problem(backends.load(backend), destroyed.values, clean.values)
     ours = methods.descend("truncated", problem, 30, options.steps)
     pursuit = methods.pursuit(problem)
     before = report.psnr(destroyed.values, clean)
@@ -88,17 +91,18 @@ def test_the_estimated_rank_recovers_almost_as_well_as_the_best(brick):
     from specdesc.problems import estimate_rank
     from specdesc.recover import job, methods
 
-    clean = Data(brick, ".png")
+    clean = Data(brick, Picture())
     options = Options(Path("brick.png"), share=0.2, noise=0.02)
     destroyed, _ = job._destroy(clean, options)
-    problem = job._problem(backends.load("numpy"), destroyed, clean, options)
+    problem = job._task(destroyed, clean, options).problem(backends.load("numpy"), destroyed.values)
     at_estimate = methods.descend("truncated", problem, estimate_rank(problem), 200)
     at_best = methods.descend("truncated", problem, 30, 200)
     assert report.psnr(at_estimate.values, clean) > report.psnr(at_best.values, clean) - 1.5
 
 
 def test_a_picture_gives_a_picture_and_one_figure(picture, tmp_path, capsys):
-    assert _run(tmp_path, picture, "--corrupt", 0.2, "--noise", 0.02, "--steps", 20) == 0
+    words = ("--corrupt", 0.2, "--noise", 0.02, "--steps", 20, "--keep", "truncated")
+    assert _run(tmp_path, picture, *words) == 0
     out = capsys.readouterr().out
     recovered = skimage_io.imread(tmp_path / "out" / "brick-recovered.png")
     assert recovered.shape == (64, 48)
@@ -106,8 +110,12 @@ def test_a_picture_gives_a_picture_and_one_figure(picture, tmp_path, capsys):
     sheet = skimage_io.imread(tmp_path / "out" / "brick-report.png")
     assert sheet.shape[0] > 500
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "brick-low-rank.png",
+        "brick-mask.png",
         "brick-recovered.png",
+        "brick-report.json",
         "brick-report.png",
+        "brick-sparse.png",
     ]
     for method in (
         "truncated SVD",
@@ -116,15 +124,15 @@ def test_a_picture_gives_a_picture_and_one_figure(picture, tmp_path, capsys):
         "truncated spectral descent",
     ):
         assert re.search(rf"^{method} +numpy +cpu .* dB ", out, re.MULTILINE)
-    assert out.count("best") == 1
+    assert len([line for line in out.splitlines() if line.endswith("  written")]) == 1
     assert "brick-report.png" in out
 
 
-def test_the_best_row_is_marked_whoever_wins(brick):
-    clean = Data(brick, ".png")
+def test_the_row_of_what_is_written_is_marked(brick):
+    clean = Data(brick, Picture())
     worse = recover.job.Outcome("ours", "numpy", "cpu", brick + 0.1, 1.0)
     better = recover.job.Outcome("baseline", "numpy", "cpu", brick + 0.01, 1.0)
-    text = report.table([better, worse], clean.like(brick + 0.2), clean)
+    text = report.table([better, worse], clean.like(brick + 0.2), clean, written=[0])
     marked = [line for line in text.splitlines() if line.endswith("best")]
     assert len(marked) == 1
     assert marked[0].startswith("baseline")
@@ -137,6 +145,7 @@ def test_a_picture_that_was_not_destroyed_on_purpose_has_no_error_to_report(pict
     assert "PSNR" not in said
     assert "rank" in said  # estimated
     assert set(outcomes) == {
+        "median filter",
         "truncated SVD",
         "principal component pursuit",
         "projected subgradient",
@@ -147,7 +156,7 @@ def test_a_picture_that_was_not_destroyed_on_purpose_has_no_error_to_report(pict
 def test_colour_is_recovered_a_channel_a_matrix(tmp_path):
     path = tmp_path / "colour.png"
     skimage_io.imsave(path, data.astronaut()[::8, ::8], check_contrast=False)
-    outcomes, _ = _outcomes(path, tmp_path, steps=10, share=0.1, rank=5)
+    outcomes, _ = _outcomes(path, tmp_path, steps=10, share=0.1, rank=5, keep="truncated")
     ours = outcomes["truncated spectral descent"].values
     assert ours.shape == (3, 64, 64)
     assert all(np.linalg.matrix_rank(channel, rtol=1e-4) == 5 for channel in ours)
@@ -191,7 +200,7 @@ def test_a_complex_matrix_is_recovered_as_it_is(tmp_path, rng):
 def test_other_methods_run_and_no_row_comes_twice(picture, tmp_path, method):
     outcomes, said = _outcomes(picture, tmp_path, method=method, steps=10, share=0.1, rank=4)
     assert said.count("projected subgradient") == 1
-    assert len(outcomes) == (4 if method == "spectral" else 3)
+    assert len(outcomes) == (5 if method == "spectral" else 4)
 
 
 def test_all_takes_every_library_that_can(matrix, tmp_path):
@@ -248,11 +257,11 @@ def _wrong_inputs(tmp_path, picture, matrix):
     np.save(complex_data, np.ones((3, 3), dtype=complex))
     return {
         "missing file": ([tmp_path / "nowhere.png"], "no such file"),
-        "folder": ([tmp_path], "no such file"),
+        "folder": ([tmp_path], "is a folder; say --frames"),
         "text as picture": ([text], "cannot be read as a picture"),
         "all NaN": ([empty], "every entry is missing"),
-        "words in a csv": ([words], "cannot be read as a matrix"),
-        "ragged csv": ([ragged], "cannot be read as a matrix"),
+        "words in a csv": ([words], "line 2, column 2: 'four' is not a number"),
+        "ragged csv": ([ragged], "line 2 has 1 fields, the others 2"),
         "infinite": ([infinite], "infinite"),
         "vector": ([vector], "expected a matrix"),
         "pickle": ([pickled], "cannot be read as a matrix"),
@@ -331,10 +340,10 @@ def test_a_backend_that_is_not_installed_is_one_line(picture, tmp_path, capsys, 
 
 
 def test_a_missing_extra_is_one_line_that_names_it(picture, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage.io", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
     assert _run(tmp_path, picture) == 2
     assert capsys.readouterr().err == (
-        "specdesc: error: this needs skimage: pip install 'specdesc[demo]'\n"
+        "specdesc: error: this needs PIL: pip install 'specdesc[demo]'\n"
     )
     from specdesc._lib import extras
 
@@ -367,12 +376,12 @@ def test_info_tells_of_every_leaf(capsys):
 
 
 def test_psnr_and_relative_error_are_what_they_say(rng):
-    clean = Data(rng.random((20, 30)), ".png")
+    clean = Data(rng.random((20, 30)), Picture())
     noisy = clean.values + 0.1
     assert report.psnr(noisy, clean) == pytest.approx(20.0, abs=1e-9)
     expected = 0.1 * 600**0.5 / np.linalg.norm(clean.values)
     assert report.relative_error(noisy, clean) == pytest.approx(expected)
-    holed = Data(clean.values.copy(), ".npy")
+    holed = Data(clean.values.copy(), ArrayForm(".npy", "", "float64"))
     holed.values[0, 0] = np.nan
     spread = np.nanmax(holed.values) - np.nanmin(holed.values)
     assert report.psnr(noisy, holed) == pytest.approx(20 * np.log10(spread / 0.1))
@@ -382,6 +391,14 @@ def test_corruption_on_the_command_line_is_that_of_the_library(picture, tmp_path
     clean = skimage_io.imread(picture) / 255.0
     expected = corrupt(clean, share=0.2, noise=0.02, seed=5, limits=(0.0, 1.0))
     outcomes, _ = _outcomes(
-        picture, tmp_path, share=0.2, noise=0.02, seed=5, rank=48, steps=1, dtype="float64"
+        picture,
+        tmp_path,
+        share=0.2,
+        noise=0.02,
+        seed=5,
+        rank=48,
+        steps=1,
+        dtype="float64",
+        keep="svd",  # what is written is fitted to all entries
     )
     np.testing.assert_allclose(outcomes["truncated SVD"].values, expected, atol=1e-12)
