@@ -361,7 +361,7 @@ def main(folder: str) -> None:
     name = result["machine"]["device"].lower().replace(" ", "-")
     target = Path(folder) / f"{name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    for part in (symmetric_products, ceilings, waits, factors, singles, cupy_rows, steps):
+    for part in (ceilings, waits, factors, singles, cupy_rows, steps, symmetric_products):
         try:
             new = part()
         except Exception as error:  # a part that fails takes no other with it, and is on record

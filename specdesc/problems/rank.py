@@ -104,7 +104,8 @@ def _end_of_signal(s: list[float], noise: float, rank: int) -> int:
         if k < len(s) and s[k] <= NEAR * noise
     }
     clear = {k: ratio for k, ratio in gaps.items() if ratio >= GAP}
-    return max(clear, key=clear.__getitem__) if clear else min(rank, count)
+    best: int = max(clear, key=clear.__getitem__, default=min(rank, count))
+    return best
 
 
 def _pursued(problem: RobustRecovery, start: Array) -> Array:
