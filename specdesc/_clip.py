@@ -249,7 +249,7 @@ def _on_device(x: Array, radius: Array, allowed: float, positive: bool, backend:
     y = _cut(y, factor, 1.0, _fine(y, backend), backend)
     moved = primitives.frobenius(primitives.axpby(1.0, y, -1.0, start))
     # So far beyond the radius the factor is in the ball, and all that can be told.
-    y = xp.where(size > 1.0 / SEEN, factor, y)
+    y = xp.where(size <= 1.0 / SEEN, y, factor)
     y = y * xp.astype(radius, y.dtype)
     y = xp.astype(y if wide else primitives.adjoint(y), x.dtype, copy=False)
     unchanged = moved <= allowed

@@ -192,7 +192,7 @@ class Primitives:
         xp = self.xp
         # Asked of every entry: the maximum of XLA on a CPU may drop a NaN.
         finite = xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
-        dtype = real_dtype(xp, working(xp, x[..., :1, :1]).dtype)
+        dtype = real_dtype(xp, working(xp, x[..., :0, :0]).dtype)
         zero = xp.zeros_like(finite, dtype=dtype)
         return xp.where(finite, zero, xp.full_like(zero, float("nan")))
 
