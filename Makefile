@@ -10,10 +10,11 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 	lint-imports bench bench-truncated calibrate targets claims docs clean
 
 demo: .venv/demo
-	mkdir -p out
-	$(BIN)/python -c "from skimage import data, io; io.imsave('out/brick.png', data.brick())"
+	$(BIN)/python docs/demo_data.py out
 	$(BIN)/specdesc recover out/brick.png --corrupt 0.2 --noise 0.02 \
 	  --backend numpy --backend torch --out out
+	$(BIN)/specdesc recover out/cells.csv --out out
+	$(BIN)/specdesc recover out/ball --frames --out out
 
 test: .venv/test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
@@ -95,7 +96,7 @@ clean:
 
 # Entry points are fixed when the package is installed, hence the dependency.
 .venv/demo: pyproject.toml constraints.txt | .venv/pip
-	$(PIP) --editable ".[demo,torch]"
+	$(PIP) --editable ".[data,demo,torch]"
 	touch $@
 
 .venv/test: .venv/demo

@@ -1,7 +1,7 @@
 """The whole job: read, destroy if asked to, recover, report, write."""
 
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +10,20 @@ from typing import Any
 import numpy
 
 from specdesc import backends
-from specdesc._lib import extras
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 from specdesc.problems import RobustRecovery, corrupt
-from specdesc.recover import centring, held_out, methods, names, outputs, ranks, reading, report
+from specdesc.recover import (
+    centring,
+    held_out,
+    methods,
+    names,
+    outputs,
+    progress,
+    ranks,
+    reading,
+    report,
+)
 from specdesc.recover.centring import Centre
 from specdesc.recover.data import Data
 from specdesc.recover.errors import Interrupted, UsageError
@@ -164,12 +173,13 @@ def recover(options: Options, say: Callable[[str], None] = print, /) -> list[Out
     """
     leaves = _load(options)
     _check(options)
-    given = reading.read(
-        options.path,
-        as_frames=options.frames,
-        reading=options.reading,
-        dtype=options.dtype or "float32",
-    )
+    with progress.doing(f"reading {options.path}"):
+        given = reading.read(
+            options.path,
+            as_frames=options.frames,
+            reading=options.reading,
+            dtype=options.dtype or "float32",
+        )
     _check_rank(options.rank, given)
     place = names.prepare(options.out, options.path)
     say(_described(given))
@@ -186,7 +196,8 @@ def recover(options: Options, say: Callable[[str], None] = print, /) -> list[Out
     rank = options.rank or 0
     try:
         if options.rank is None:
-            rank = _rank(task, leaves[0])
+            with progress.doing("estimating the rank"):
+                rank = _rank(task, leaves[0])
             say(f"rank {rank} estimated from the data")
         for leaf in leaves:
             for key in _keys(options, given, first=leaf is leaves[0]):
@@ -344,11 +355,12 @@ def _keys(options: Options, given: Data, *, first: bool) -> list[str]:
 
 def _run(key: str, leaf: Backend, task: Task, rank: int, *, whole: bool = False) -> Outcome:
     """Run a method on every part of the task, and put its result on the scale of the data."""
-    shows = extras.installed("tqdm") and sys.stderr.isatty()
-    parts = [
-        methods.run(key, problem, rank, task.options.steps, shows)
-        for problem in task.problems(leaf, whole=whole)
-    ]
+    shows = progress.wanted()
+    with progress.doing(methods.NAMES[key]) if key in methods.BASELINES else nullcontext():
+        parts = [
+            methods.run(key, problem, rank, task.options.steps, shows)
+            for problem in task.problems(leaf, whole=whole)
+        ]
     outcome = methods.joined(parts)
     errors = None if whole else task.held.errors(outcome.values)
     return replace(outcome, values=task.centre.undo(outcome.values), held_out_errors=errors)

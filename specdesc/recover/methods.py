@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from specdesc import rules
+from specdesc import rules, schedules
 from specdesc._lib import host
 from specdesc._lib.typing import Array
 from specdesc._minimize import minimize
 from specdesc.backends import Backend
 from specdesc.problems import RobustRecovery, principal_component_pursuit
+from specdesc.problems.robust_recovery import LAST_STEP
 from specdesc.prox import Rank
 from specdesc.recover import filters
 
@@ -31,6 +32,9 @@ NAMES = {**DESCENTS, **BASELINES}
 
 #: The gap at which pursuit stops: on photographs smaller ones change nothing that can be seen.
 PURSUIT_TOL = 1e-4
+
+#: Entries whose median is taken for that of all.
+SORTED = 1 << 20
 
 #: Steps between two errors: measuring them is part of the seconds that the table shows.
 ERROR_EVERY = 10
@@ -175,12 +179,28 @@ def _seen(problem: RobustRecovery) -> Array:
 def _rule(method: str, problem: RobustRecovery, rank: int, steps: int) -> rules.Rule:
     g = Rank(rank)
     if method == "truncated":
-        return rules.TruncatedSpectralDescent(rank, problem.geometric_steps(rank, steps), g=g)
+        return rules.TruncatedSpectralDescent(rank, _sizes(problem, rank, steps), g=g)
     if method == "spectral":
         full = min(problem.observed.shape[-2:])
-        return rules.SpectralDescent(problem.geometric_steps(full, steps), g=g)
+        return rules.SpectralDescent(_sizes(problem, full, steps), g=g)
     # A normalized gradient has Frobenius norm 1, the norm of a spectral step of rank one.
-    return rules.NormalizedGradient(problem.geometric_steps(1, steps), g=g)
+    return rules.NormalizedGradient(_sizes(problem, 1, steps), g=g)
+
+
+def _sizes(problem: RobustRecovery, rank: int, steps: int) -> schedules.Schedule:
+    """Return the default step sizes, of large matrices from the medians of a part of them.
+
+    They are ``sqrt(m n)`` times a median, and to sort all entries takes longer than some steps.
+    """
+    m, n = problem.observed.shape[-2:]
+    thin = max(1, round((m * n / SORTED) ** 0.5))
+    if thin == 1:
+        return problem.geometric_steps(rank, steps)
+    rows = (..., slice(None, None, thin), slice(None, None, thin))
+    part = RobustRecovery.from_entries(problem.observed[rows], mask=_seen(problem)[rows])
+    a, b = part.observed.shape[-2:]
+    first = part.geometric_steps(rank, steps)(0) * (m * n / (a * b)) ** 0.5
+    return schedules.geometric(first, LAST_STEP ** (1.0 / max(1, steps)))
 
 
 def _timed(name: str, solve: Callable[[], Array], problem: RobustRecovery) -> Outcome:

@@ -13,6 +13,9 @@ DEVIATIONS = 5.0
 #: Without noise the residual is what the last steps of a descent leave, relative to the data.
 LEAST = 1e-3
 
+#: Entries that are looked at in one piece; the median of as many is taken for that of all.
+SORTED = 1 << 20
+
 REPLACE = ("outliers", "missing", "all")
 
 
@@ -37,17 +40,23 @@ def find(values: Array, fit: Array, centre: Centre, /) -> Outliers:
     Each matrix has its own; residuals of scaled columns are compared on their scale. The least
     threshold is 0.001 of the spread of the data.
     """
-    scale = 1.0 if centre.scale is None else centre.scale
-    residual = abs(values - fit) / scale
-    matrices = residual.reshape((-1, *residual.shape[-2:]))
-    scaled = (values / scale).reshape(matrices.shape)
-    limits = [
-        max(DEVIATIONS * NORMAL * float(numpy.nanmedian(size)), LEAST * spread(matrix))
-        for size, matrix in zip(matrices, scaled, strict=True)
-    ]
-    limit = numpy.asarray(limits).reshape((*residual.shape[:-2], 1, 1))
-    with numpy.errstate(invalid="ignore"):
-        return Outliers(residual > limit, limit * scale)
+    if centre.scale is not None:  # of one matrix
+        found = find(values / centre.scale, fit / centre.scale, Centre("none"))
+        return Outliers(found.mask, found.thresholds * centre.scale)
+    mask = numpy.empty(values.shape, bool)
+    matrices = (array.reshape((-1, *values.shape[-2:])) for array in (values, fit, mask))
+    limits = []
+    for matrix, fitted, marked in zip(*matrices, strict=True):
+        thin = max(1, round((matrix.size / SORTED) ** 0.5))
+        part = matrix[::thin, ::thin]
+        noise = NORMAL * float(numpy.nanmedian(abs(part - fitted[::thin, ::thin])))
+        limits.append(max(DEVIATIONS * noise, LEAST * spread(part)))
+        step = max(1, SORTED // matrix.shape[-1])
+        with numpy.errstate(invalid="ignore"):  # NaN is missing and no outlier
+            for first in range(0, len(matrix), step):
+                rows = slice(first, first + step)
+                marked[rows] = abs(matrix[rows] - fitted[rows]) > limits[-1]
+    return Outliers(mask, numpy.asarray(limits).reshape((*values.shape[:-2], 1, 1)))
 
 
 def replaced(values: Array, fit: Array, mask: Array, what: str, /) -> Array:

@@ -63,14 +63,20 @@ def _specdesc(words, tmp_path, monkeypatch):
     low = rng.random((40, 6)) @ rng.random((6, 30)) / 6
     io.imsave(tmp_path / "photo.png", (255 * low).astype("uint8"), check_contrast=False)
     np.save(tmp_path / "measured.npy", low)
+    (tmp_path / "sensors.csv").write_text("at,a,b,c\n1:00,1,2,3\n2:00,-9999,4,6\n3:00,3,6,9\n")
+    (tmp_path / "film").mkdir()
+    for i in range(5):
+        io.imsave(tmp_path / f"film/{i}.png", (200 * low).astype("uint8"), check_contrast=False)
     monkeypatch.chdir(tmp_path)
     assert cli.main(words) == 0
 
 
-def test_the_picture_is_there():
-    (path,) = re.findall(r"!\[.*\]\((.*)\)", TEXT)
-    assert (ROOT / path).is_file()
-    assert (ROOT / path).stat().st_size < 1_500_000
+def test_the_pictures_are_there():
+    paths = re.findall(r"!\[.*\]\((.*)\)", TEXT)
+    assert len(paths) == 2
+    for path in paths:
+        assert (ROOT / path).is_file()
+        assert (ROOT / path).stat().st_size < 1_500_000
 
 
 def test_links_lead_somewhere():
