@@ -58,10 +58,10 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         kind = (item.p.dtype, item.p.device, item.grad.dtype, item.count())
         kinds.setdefault(kind, []).append(item)
     for alike in kinds.values():
+        most = ON_PROCESSOR if BACKEND.may_branch(alike[0].p) else ON_DEVICE
         chunk: list[Item] = []
         numbers = 0
         for item in alike:
-            most = ON_PROCESSOR if BACKEND.may_branch(item.p) else ON_DEVICE
             if chunk and numbers + item.p.numel() > most:
                 yield chunk
                 chunk, numbers = [], 0

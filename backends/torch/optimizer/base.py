@@ -1,9 +1,8 @@
 """Rules as an optimizer of torch, in place on its parameters."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -212,7 +211,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         indices, found = checkpoint.matched(state_dict, self.param_groups)
         states: defaultdict[Array, dict[str, Any]] = defaultdict(dict)
         for group, saved, origins in zip(self.param_groups, found, indices, strict=True):
-            items = self._items({**group, **saved}, states)
+            items = self._items({**group, **saved}, lambda _: {})
             for item, origin in zip(items, origins, strict=True):
                 own = state_dict["state"].get(origin)
                 if own and item.entry.rule is not None:
@@ -258,7 +257,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         if group["rule"] is None:
             numbers.check_keys(group)
             return []
-        items = [item for item in self._items(group, self.state) if item.grad is not None]
+        items = self._items(group, self.state.__getitem__, moving=True)
         for item in items:
             shards.check_whole(item.p, item.name)
             if item.grad.layout != torch.strided:
@@ -267,22 +266,29 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
                     "its layer with sparse=False, or give it to torch.optim.SparseAdam"
                 )
                 raise TypeError(msg)
-        return [replace(item, state=self.state[item.p]) for item in items]
+        return items
 
-    def _items(self, group: dict[str, Any], states: Mapping[Array, Any]) -> list[Item]:
-        """Return the parameters of a group with the rule that its numbers make."""
+    def _items(
+        self, group: dict[str, Any], state_of: Callable[[Array], Any], *, moving: bool = False
+    ) -> list[Item]:
+        """Return the parameters of a group with the rule that its numbers make.
+
+        All of them, or those that have a gradient.
+        """
         spec = ways.spec_of(group, numbers.current(group, self._count(group)))
         sign = -1 if group.get("maximize") else 1
         entries: dict[tuple[int, ...], trees.Entry] = {}
         items = []
         names, called = ways.names_of(group), group["name"]
         for i, p in enumerate(group["params"]):
+            if moving and p.grad is None:
+                continue
             shape = tuple(p.shape)
             name = f"parameter {i} of {called!r}" if names[i] is None else repr(names[i])
             if shape not in entries:
                 entries[shape] = entry_of(name.strip("'"), shape, spec, 0)
             grad = None if p.grad is None else sign * p.grad if sign < 0 else p.grad
-            items.append(Item(name, p, grad, states.get(p, {}), entries[shape]))
+            items.append(Item(name, p, grad, state_of(p), entries[shape]))
         return items
 
     def _open(self, groups: Iterable[dict[str, Any]]) -> None:
@@ -292,8 +298,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
             numbers.refresh(ready, self._count(group))
             if group["rule"] is None:
                 continue
-            for item in self._items(ready, self.state):
-                replace(item, state=self.state[item.p]).open()
+            for item in self._items(ready, self.state.__getitem__):
+                item.open()
 
     def _opens_only(self) -> bool:
         """Say whether a first step asks for nothing but states: it has no length, and no gradient.

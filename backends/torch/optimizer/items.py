@@ -61,10 +61,14 @@ class Item:
 
     def matrices(self, x: Array) -> Array:
         """Return a tensor of the shape of the parameter as the rule sees it, all of it."""
+        if self._is_plain():
+            return shards.whole(x)
         return self.entry.view.matrices(shards.whole(x), xp=BACKEND.xp)
 
     def restored(self, y: Array) -> Array:
         """Return matrices in the shape of the parameter."""
+        if self._is_plain():
+            return y
         return self.entry.view.restore(y, self.entry.shape, xp=BACKEND.xp)
 
     def write(self, into: Array, y: Array) -> None:
@@ -110,6 +114,11 @@ class Item:
                 old.add_(1)  # without a wait for the device
             else:
                 old.copy_(value)
+
+    def _is_plain(self) -> bool:
+        """Say whether the rule sees the parameter as it is."""
+        view, shape = self.entry.view, self.entry.shape
+        return view.shape == shape == view.split and view.order == tuple(range(len(shape)))
 
     def _is_buffer(self, value: Array) -> bool:
         return tuple(value.shape) == self.entry.shape and not is_count(value)
