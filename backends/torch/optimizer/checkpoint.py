@@ -39,19 +39,26 @@ def packed(state_dict: dict[str, Any]) -> dict[str, Any]:
     """Return a state as it is saved: tensors, numbers and names, which load without code."""
     groups = []
     for group in state_dict["param_groups"]:
-        own = {key: value for key, value in group.items() if key not in _UNSAVED}
-        own["rule"] = named(group["rule"])
-        groups.append(own)
+        # Every key stays: those who flatten a state look for all that the groups have.
+        form = {key: _said(group[key]) for key in _FORM if key in group}
+        groups.append({**group, **form})
     return {**state_dict, "param_groups": groups}
 
 
-#: How the parameters of a group are seen is said by the program, not by a file.
-_UNSAVED = ("view", "scale", "layout", "stack", "sections", "rest")
+#: What the program says of its groups: a file has the names of it, and loading reads the rule's.
+_FORM = ("rule", "rest", "view", "scale", "layout", "stack", "sections")
+
+
+def _said(value: Any) -> Any:
+    """Return a value of a group as plain data: the name of what is none."""
+    if value is None or isinstance(value, (str, bool, tuple)):
+        return value
+    return getattr(value, "__name__", type(value).__name__)
 
 
 def named(rule: Rule | None) -> str:
     """Return the name under which the rule of a group is saved."""
-    return "None" if rule is None else type(rule).__name__
+    return str(_said(rule))
 
 
 def matched(
@@ -103,7 +110,7 @@ def adopted(group: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     """
     rule = group["rule"]
     if "rule" in saved:
-        if saved["rule"] != named(rule):
+        if str(saved["rule"]) != named(rule):
             msg = f"{numbers.called(group)} has the rule {named(rule)}, the state {saved['rule']}"
             raise ValueError(msg)
     else:

@@ -115,7 +115,7 @@ def current(group: Group, t: int) -> Rule | None:
         own, number = getattr(rule, FIELDS[key]), plain(group, key)
         if callable(own):
             _check_schedule(group, key, number, t)
-        elif number != own:
+        elif isinstance(own, torch.Tensor) or number != own:
             changes[FIELDS[key]] = number
     if "betas" in group and "momentum" in group:
         # Schedulers that cycle momentum write this key where any group has it.
@@ -161,6 +161,9 @@ def plain(group: Group, key: str) -> Any:
     """
     value = group[key]
     if key == "betas":
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            msg = f"{called(group)}: betas must be two numbers, got {value!r}"
+            raise TypeError(msg)
         return tuple(_number(group, key, beta) for beta in value)
     if isinstance(value, bool) and key == "nesterov":
         return value
