@@ -23,7 +23,7 @@ test-fast: .venv/test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --fast
 
 test-slow: .venv/test
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "slow and not exhaustive and not gpu"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "slow and not exhaustive and not gpu and not kernels"
 
 test-exhaustive: .venv/test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "exhaustive and not gpu"

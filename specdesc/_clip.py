@@ -62,7 +62,7 @@ def spectral_clip(x: Array, radius: float | Array, /) -> Array:
     beyond the radius that squares hide it. The error is c max(m, n) eps s_1.
 
     On a device two passes of products. The error is c max(m, n) eps s_1, as long as the radius is
-    at least about 1e-3 ||x||_F; below, a part of 1e-6 ||x||_F is left beyond it.
+    at least 1e-3 ||x||_F; below, the result is in the ball and its error at most the radius.
 
     Elsewhere (JAX and traced arrays on a CPU, dask) small matrices and double precision take the
     SVD, others two orthogonalizations by polynomials, of x and of x xᴴ - radius² I. Their error is
@@ -223,8 +223,9 @@ def _by_eigenvectors(x: Array, gram: Array, radius: float, backend: Backend) -> 
 
 # --- on a device ---------------------------------------------------------------------------------
 
-#: A sign of this floor and of working accuracy is what a first pass takes.
-COARSE = Request(None, FACTOR_FLOOR, "polynomial")
+#: What the factor, and the sign of a first pass, see of s_1: enough for a radius of 1e-3 s_1.
+SEEN = 5e-4
+COARSE = Request(None, SEEN, "polynomial")
 
 
 def _on_device(x: Array, radius: Array, allowed: float, positive: bool, backend: Backend) -> Array:
@@ -243,10 +244,12 @@ def _on_device(x: Array, radius: Array, allowed: float, positive: bool, backend:
         unit = xp.where(radius == 0, xp.ones_like(radius), radius)
     start = primitives.unscale(working(xp, x if wide else primitives.adjoint(x)), unit)
     factor = orthogonal_factor(start, COARSE, backend=backend)[0]
-    first = 1.0 + (2.0 * FACTOR_FLOOR) * primitives.frobenius(start)
-    y = _cut(start, factor, first, COARSE, backend)
+    size = primitives.frobenius(start)
+    y = _cut(start, factor, 1.0 + (2.0 * SEEN) * size, COARSE, backend)
     y = _cut(y, factor, 1.0, _fine(y, backend), backend)
     moved = primitives.frobenius(primitives.axpby(1.0, y, -1.0, start))
+    # So far beyond the radius the factor is in the ball, and all that can be told.
+    y = xp.where(size > 1.0 / SEEN, factor, y)
     y = y * xp.astype(radius, y.dtype)
     y = xp.astype(y if wide else primitives.adjoint(y), x.dtype, copy=False)
     unchanged = moved <= allowed

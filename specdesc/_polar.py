@@ -95,7 +95,7 @@ def _by_products(x: Array, side: str, backend: Backend) -> Polar:
     unitary = unitary if wide else primitives.adjoint(unitary)
     other = primitives.adjoint(unitary)
     product = xp.matmul(other, matrix) if side == "right" else xp.matmul(matrix, other)
-    hermitian = primitives.axpby(0.5, product, 0.5, primitives.adjoint(product))
+    hermitian = (product + primitives.adjoint(product)) / 2
     return Polar(*(xp.astype(part, x.dtype, copy=False) for part in (unitary, hermitian)))
 
 

@@ -72,6 +72,11 @@ class Library:
         return name
 
     @property
+    def accelerated(self) -> bool:
+        """Whether arrays lie on a device, where defaults are made for speed."""
+        return self in GPU_LIBRARIES
+
+    @property
     def branches(self) -> bool:
         """Whether plans may adapt to values here."""
         return self.backend in ("numpy", "array_api_strict") or self.name == "torch"
@@ -102,7 +107,7 @@ class Library:
     @property
     def flushes(self) -> bool:
         """Whether subnormal numbers are zero here."""
-        return self.backend in ("jax", "cupy") or self.name == "torch:cuda"
+        return self.backend in ("jax", "cupy")
 
     def array(self, values: Array, dtype: str | None = None) -> Array:
         """Make an array of this library; half precision goes through float32."""

@@ -187,7 +187,7 @@ class TorchPrimitives(Primitives):
 
 
 #: From this number of rows on products with half of the flops are faster (measured on an H200).
-LEAST_ROWS = 2048
+LEAST_ROWS = 3072
 
 #: Whether the kernel for them can be built: Triton comes with torch for CUDA.
 TRITON = torch.version.cuda is not None and find_spec("triton") is not None

@@ -1,6 +1,6 @@
 """Products of a matrix with its own transpose at half of their flops, by a Triton kernel.
 
-BLAS has no such product in half precision. Tiles that reach below the diagonal are computed and
+BLAS has no such product in half precision. The tiles on and below the diagonal are computed and
 written twice, once mirrored, so that the result is symmetric to the last bit. Triton comes with
 every build of torch for CUDA, and is imported with this module alone.
 """
@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 import torch
 from specdesc._lib.typing import Array
@@ -18,19 +17,14 @@ from specdesc._lib.typing import Array
 class Tiles(NamedTuple):
     """How a product is cut: fixed, since a search would take longer than a training step."""
 
-    rows: int
-    columns: int
+    side: int
     depth: int
     warps: int
     stages: int
-    copies: bool  # whether the tensor memory accelerator loads the tiles of contiguous matrices
 
 
-#: The fastest of those that were measured on an H200 (`benchmarks/results`).
-TILES = Tiles(128, 256, 64, 8, 3, copies=True)
-
-#: Neighbouring programs share so many rows of tiles, which stay in the cache.
-GROUP = 8
+#: Measured on an H200 (`benchmarks/results`); others were within a few percent, or slower.
+TILES = Tiles(128, 64, 4, 3)
 
 
 def product(
@@ -64,24 +58,14 @@ def product(
         Added up in float32 and rounded once, symmetric to the last bit.
     """
     rows, columns = x.shape[-2:]
+    shape = (*x.shape[:-1], rows)
     if out is None:
-        out = torch.empty((*x.shape[:-1], rows), dtype=x.dtype, device=x.device)
+        out = torch.empty(shape, dtype=x.dtype, device=x.device)
     flat, target = _stack(x), _stack(out)
     added = target if c is None else _stack(c)
-    # The accelerator wants rows of contiguous numbers that start at multiples of 16 bytes.
-    copies = tiles.copies and flat.is_contiguous() and columns * x.element_size() % 16 == 0
-    source = flat
-    if copies:
-        lines = flat.view(-1, columns)
-        source = (
-            TensorDescriptor.from_tensor(lines, [tiles.rows, tiles.depth]),
-            TensorDescriptor.from_tensor(lines, [tiles.columns, tiles.depth]),
-        )
-    else:
-        source = (flat, flat)
-    grid = (-(-rows // tiles.rows) * -(-rows // tiles.columns), flat.shape[0])
-    _lower_triangle[grid](
-        *source,
+    side = -(-rows // tiles.side)
+    _lower_triangle[(side * (side + 1) // 2, flat.shape[0])](
+        flat,
         added,
         target,
         rows,
@@ -92,11 +76,8 @@ def product(
         alpha,
         beta,
         ADDED=c is not None,
-        COPIES=copies,
-        ROWS=tiles.rows,
-        COLUMNS=tiles.columns,
+        SIDE=tiles.side,
         DEPTH=tiles.depth,
-        GROUP=GROUP,
         num_warps=tiles.warps,
         num_stages=tiles.stages,
     )
@@ -109,8 +90,7 @@ def _stack(x: Array) -> Array:
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _lower_triangle(  # type: ignore[no-untyped-def]
-    x_rows,
-    x_columns,
+    x,
     c,
     out,
     rows,
@@ -127,54 +107,43 @@ def _lower_triangle(  # type: ignore[no-untyped-def]
     alpha,
     beta,
     ADDED: tl.constexpr,
-    COPIES: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SIDE: tl.constexpr,
     DEPTH: tl.constexpr,
-    GROUP: tl.constexpr,
 ):
-    """Compute one tile of one matrix if it reaches below the diagonal, and write it twice."""
+    """Compute one tile of the lower triangle of one matrix, and write it on both sides."""
     number = tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
-    down, across = tl.cdiv(rows, ROWS), tl.cdiv(rows, COLUMNS)
-    first_of_group = number // (GROUP * across) * GROUP
-    height = min(down - first_of_group, GROUP)
-    i = first_of_group + number % (GROUP * across) % height
-    j = number % (GROUP * across) // height
-    if j * COLUMNS > i * ROWS + ROWS - 1:
-        return
-    first = i * ROWS + tl.arange(0, ROWS)
-    second = j * COLUMNS + tl.arange(0, COLUMNS)
-    total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    if COPIES:
-        line = (batch * rows).to(tl.int32)
-        for start in range(0, columns, DEPTH):
-            a = x_rows.load([line + i * ROWS, start])
-            b = x_columns.load([line + j * COLUMNS, start])
-            total = tl.dot(a, b.T, total)
-    else:
-        inner = tl.arange(0, DEPTH)
-        left = x_rows + batch * x_batch + first[:, None].to(tl.int64) * x_row
-        left += inner[None, :] * x_column
-        right = x_columns + batch * x_batch + second[None, :].to(tl.int64) * x_row
-        right += inner[:, None] * x_column
-        for start in range(0, columns, DEPTH):
-            inside = inner < columns - start
-            a = tl.load(left, mask=(first[:, None] < rows) & inside[None, :], other=0.0)
-            b = tl.load(right, mask=(second[None, :] < rows) & inside[:, None], other=0.0)
-            total = tl.dot(a, b, total)
-            left += DEPTH * x_column
-            right += DEPTH * x_column
+    # Tile (i, j) with j <= i has the number i (i + 1) / 2 + j.
+    i = ((tl.sqrt(8.0 * number.to(tl.float32) + 1.0) - 1.0) / 2.0).to(tl.int32)
+    # The root was rounded.
+    i = tl.where(i * (i + 1) // 2 > number, i - 1, i)
+    i = tl.where((i + 1) * (i + 2) // 2 <= number, i + 1, i)
+    j = number - i * (i + 1) // 2
+    x += batch * x_batch
+    first = i * SIDE + tl.arange(0, SIDE)
+    second = j * SIDE + tl.arange(0, SIDE)
+    inner = tl.arange(0, DEPTH)
+    left = x + first[:, None].to(tl.int64) * x_row + inner[None, :] * x_column
+    right = x + second[None, :].to(tl.int64) * x_row + inner[:, None] * x_column
+    total = tl.zeros((SIDE, SIDE), dtype=tl.float32)
+    for start in range(0, columns, DEPTH):
+        inside = inner < columns - start
+        a = tl.load(left, mask=(first[:, None] < rows) & inside[None, :], other=0.0)
+        b = tl.load(right, mask=(second[None, :] < rows) & inside[:, None], other=0.0)
+        total = tl.dot(a, b, total)
+        left += DEPTH * x_column
+        right += DEPTH * x_column
     total = total * alpha
-    below = (first[:, None] < rows) & (second[None, :] <= first[:, None])
+    inside = (first[:, None] < rows) & (second[None, :] < rows)
     if ADDED:
         place = first[:, None].to(tl.int64) * c_row + second[None, :] * c_column
-        own = tl.load(c + batch * c_batch + place, mask=below, other=0.0)
+        own = tl.load(c + batch * c_batch + place, mask=inside, other=0.0)
         total += beta * own.to(tl.float32)
     tile = total.to(out.dtype.element_ty)
     out += batch * out_batch
     place = first[:, None].to(tl.int64) * out_row + second[None, :] * out_column
-    tl.store(out + place, tile, mask=below)
-    mirrored = second[:, None].to(tl.int64) * out_row + first[None, :] * out_column
-    above = (first[None, :] < rows) & (second[:, None] < first[None, :])
-    tl.store(out + mirrored, tl.trans(tile), mask=above)
+    tl.store(out + place, tile, mask=inside)
+    if i != j:
+        mirrored = second[:, None].to(tl.int64) * out_row + first[None, :] * out_column
+        inside = (second[:, None] < rows) & (first[None, :] < rows)
+        tl.store(out + mirrored, tl.trans(tile), mask=inside)

@@ -141,11 +141,11 @@ def number(values: Array, parts: Parts, /, *, backend: Backend) -> Array:
     return restore(values, per_batch(parts.finite), backend=backend)
 
 
-def slack(x: Array, /, *, xp: Namespace) -> float:
-    """Return the relative violation that counts as none.
+def slack(x: Array, /, *, xp: Namespace, longest: int | None = None) -> float:
+    """Return the relative violation that counts as none, for the longest side of a matrix.
 
-    8 max(m, n) eps of the precision that is computed in, and one rounding of a coarser storage.
+    8 times that and eps of the precision that is computed in, and one rounding of a coarser
+    storage: half precision is computed in float32.
     """
-    unit, factor = eps(xp, x.dtype), 8.0 * float(max(1, *x.shape[-2:]))
-    # Half precision is computed in float32.
+    unit, factor = eps(xp, x.dtype), 8.0 * float(longest or max(1, *x.shape[-2:]))
     return factor * unit if unit < HALF else factor * eps(xp, xp.float32) + unit

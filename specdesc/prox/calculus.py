@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from specdesc._lib.checks import check_same_shape
-from specdesc._lib.dtypes import eps, working
+from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg import magnitudes
 from specdesc.backends.entry import enter
 from specdesc.prox.operator import Function, check_non_negative, step_of
 
@@ -87,7 +88,7 @@ class Translated:
         axes = tuple(range(value.ndim, x.ndim))
         size = _euclidean(x, axes, xp) + _euclidean(shift, axes, xp)
         longest = max(x.shape[axis] for axis in axes)
-        slack = 8.0 * longest * eps(xp, x.dtype) * size
+        slack = magnitudes.slack(x, longest=longest, xp=xp) * size
         violation = self.g.violation(moved)  # type: ignore[attr-defined]
         return xp.where(violation <= slack, xp.zeros_like(value), value)
 

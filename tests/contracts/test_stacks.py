@@ -55,10 +55,14 @@ def test_a_nan_stays_in_its_own_matrix(operation: Operation, library: Library) -
         x = library.array(host, name)
         outputs = [library.numpy(y) for y in leaves(operation.call(x))]
         check_mixed(operation, outputs, bad)
-        # The others are what they are without bad neighbours.
-        alone = operation.call(library.array(host[~bad], name))
+        # The others are what they are beside good neighbours: as many, since a device has other
+        # kernels for other stacks.
+        good = host.copy()
+        good[bad] = host[~bad][0]
+        alone = operation.call(library.array(good, name))
         for y, z in zip(outputs, map(library.numpy, leaves(alone)), strict=True):
             if y.shape[:1] == bad.shape and operation.tolerance is None:
+                z = z[~bad]  # noqa: PLW2901
                 limit = 1e-5 * np.abs(z[np.isfinite(z)]).max(initial=1e-30)
                 np.testing.assert_allclose(y[~bad], z, rtol=1e-4, atol=limit)
         if library.compiles:

@@ -532,7 +532,9 @@ def test_each_parameter_gets_the_step_of_its_rule(library: Library) -> None:
             x, own = rule.update(x, grad, own)
         found = trees.leaves(params)[path]
         support.assert_array(library, found, found, start.shape, "float32")
-        np.testing.assert_allclose(library.numpy(found), x.reshape(start.shape), atol=3e-5)
+        # By itself a device is no more exact than a step needs.
+        limit = 3e-5 if not library.accelerated else 3e-2 * 0.1 * steps
+        np.testing.assert_allclose(library.numpy(found), x.reshape(start.shape), atol=limit)
 
     for i in range(2):
         by_hand(f"layers.{i}.weight", muon, (8, 6))
