@@ -100,7 +100,7 @@ def test_what_is_written_is_what_is_done(name, when):
         (rules.AdamW(0.02), {"betas": 0.9}, "betas must be two numbers"),
         (rules.AdamW(0.02), {"betas": (0.9, 1.5)}, "betas must be two numbers in"),
         (rules.Muon(0.02), {"differentiable": True}, "differentiable"),
-        (rules.Muon(0.02), {"capturable": True}, "capturable"),
+        (rules.Muon(schedules.geometric(0.1, 0.5)), {"capturable": True}, "capturable"),
         (rules.Muon(0.02), {"fused": True}, "fused"),
     ],
 )

@@ -218,6 +218,62 @@ def test_a_compiled_step_is_that_of_an_eager_one():
     assert same(values(model), values(other))
 
 
+@pytest.mark.parametrize("rate", ["a number", "a tensor"])
+@pytest.mark.parametrize("name", ["Muon", "Muon, cautious", "AdamW", "Scion", "SignDescent"])
+def test_a_step_that_can_be_captured_reads_nothing_on_the_host(name, rate, monkeypatch):
+    """Counts are where the parameters are, and the steps are those of other times."""
+    monkeypatch.setattr(type(backends.load("torch")), "may_branch", lambda self, x: False)
+    params, others = (parameters((6, 4), (6, 4), (5, 5)) for _ in range(2))
+    optimizer = Optimizer(params.items(), rest=RULES[name], capturable=True)
+    plain = Optimizer(others.items(), rest=RULES[name])
+    if rate == "a tensor":
+        optimizer.param_groups[0]["lr"] = torch.tensor(0.5)
+        plain.param_groups[0]["lr"] = 0.5
+    for t in range(3):
+        for p, q in zip(params.values(), others.values(), strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        with Calls() as seen:
+            optimizer.step()
+        plain.step()
+        assert t == 0 or seen.calls["aten::_local_scalar_dense"] == 0
+    for p, q in zip(params.values(), others.values(), strict=True):
+        torch.testing.assert_close(p, q)
+        assert optimizer.state[p]["t"] == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["Muon", "AdamW", "Scion"])
+def test_a_step_in_a_graph_of_the_device(name):
+    params, others = (
+        {
+            key: torch.nn.Parameter(p.detach().cuda())
+            for key, p in parameters((64, 48), (9, 7)).items()
+        }
+        for _ in range(2)
+    )
+    optimizer = Optimizer(params.items(), rest=RULES[name], capturable=True)
+    plain = Optimizer(others.items(), rest=RULES[name])
+    for p, q in zip(params.values(), others.values(), strict=True):
+        p.grad = torch.randn_like(p)
+        q.grad = p.grad
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            optimizer.step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    for _ in range(4):
+        graph.replay()
+    for _ in range(7):
+        plain.step()
+    for p, q in zip(params.values(), others.values(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-4)
+
+
 # --- the price ------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ def suits(item: Item) -> bool:
     rule = item.entry.rule
     return (
         type(rule) is AdamW
+        and not item.capturable  # the bias of the averages is taken out by a count on the host
         and not callable(rule.step)
         and rule.eps >= SMALLEST
         and not item.p.is_complex()

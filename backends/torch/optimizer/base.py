@@ -44,6 +44,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         For what no group takes, and for groups that are added later without a rule.
     maximize : bool
         Climb in place of descend.
+    capturable : bool
+        The step may become part of a CUDA graph: counts are on the device, and an ``"lr"`` that is
+        a tensor is read there at every replay. The rule of a group must have no schedule.
     init_states : bool
         Make the states now. False makes that of a parameter at its first step.
 
@@ -96,10 +99,12 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         *groups: trees.Group,
         rest: Rule | trees.Group | None = None,
         maximize: bool = False,
+        capturable: bool = False,
         init_states: bool = False,
     ) -> None:
         self._chooser = ways.Chooser.of(groups, rest)
-        self._maximize, self._init_states = maximize, init_states
+        self._options = {"maximize": maximize, "capturable": capturable}
+        self._init_states = init_states
         given = ways.listed(params)
         for group in given:
             if "params" in group:
@@ -119,7 +124,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
             ``"params"``, with names or without, and any of: ``"rule"``, without which parameters
             are chosen for as at construction; the numbers of the rule; ``"view"``, ``"scale"``,
             ``"layout"``, ``"stack"``, ``"sections"`` as in `trees.Group`; ``"name"``;
-            ``"maximize"``.
+            ``"maximize"``; ``"capturable"``.
 
         Raises
         ------
@@ -133,8 +138,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         named = ways.pairs(param_group["params"])
         ways.check_new(known, named)
         group = {**param_group, "params": named}
-        if self._maximize:
-            group.setdefault("maximize", True)
+        for key, value in self._options.items():
+            if value:
+                group.setdefault(key, True)
         ready = list(ways.resolved(group, self._chooser, len(known)))
         if any("param_names" in group for group in (*self.param_groups, *ready)):
             # Torch wants names for all or for none: without one a parameter has its order.
@@ -224,7 +230,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_chooser", "_maximize", "_init_states")
+        own = ("_chooser", "_options", "_init_states")
         return {**super().__getstate__(), **{key: self.__dict__[key] for key in own}}
 
     def __repr__(self) -> str:
@@ -277,6 +283,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         """
         spec = ways.spec_of(group, numbers.current(group, self._count(group)))
         sign = -1 if group.get("maximize") else 1
+        capturable = bool(group.get("capturable"))
         entries: dict[tuple[int, ...], trees.Entry] = {}
         items = []
         names, called = ways.names_of(group), group["name"]
@@ -288,7 +295,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
             if shape not in entries:
                 entries[shape] = entry_of(name.strip("'"), shape, spec, 0)
             grad = None if p.grad is None else sign * p.grad if sign < 0 else p.grad
-            items.append(Item(name, p, grad, state_of(p), entries[shape]))
+            items.append(Item(name, p, grad, state_of(p), entries[shape], capturable))
         return items
 
     def _open(self, groups: Iterable[dict[str, Any]]) -> None:

@@ -164,7 +164,7 @@ def _placed(value: Array, like: Array) -> Array:
     """Return a copy of a saved tensor where and as that of the state is, in its own dtype."""
     value = value.detach()
     if is_count(like):
-        return value.to("cpu", like.dtype, copy=True)
+        return value.to(like.device, like.dtype, copy=True)
     copy = torch.zeros_like(like.detach(), dtype=value.dtype)
     target = copy.to_local() if shards.is_sharded(copy) else copy
     if shards.is_sharded(like) and not shards.is_sharded(value):

@@ -32,6 +32,9 @@ class Item:
         That of the optimizer, written in place.
     entry : trees.Entry
         Its view, its rule with the numbers of this step, and whether it is stacked.
+    capturable : bool
+        Whether the step may become part of a graph of the device: then nothing is read on the
+        host, and the count is where the parameter is.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Item:
     grad: Array
     state: dict[str, Any]
     entry: trees.Entry
+    capturable: bool = False
 
     @property
     def by_entry(self) -> bool:
@@ -53,11 +57,12 @@ class Item:
         }
         p, grad = self.p.detach().to_local(), shards.local(self.grad, self.p)
         seen = trees.Group("*", self.entry.rule, view="whole", stack=self.entry.stack)
-        return Item(self.name, p, grad, state, entry_of(self.name, tuple(p.shape), seen, 0))
+        entry = entry_of(self.name, tuple(p.shape), seen, 0)
+        return Item(self.name, p, grad, state, entry, self.capturable)
 
     def count(self) -> int:
-        """Return how many steps the parameter has had."""
-        return int(self.state["t"]) if "t" in self.state else 0
+        """Return how many steps the parameter has had; 0 where nobody on the host may know."""
+        return int(self.state["t"]) if "t" in self.state and not self.capturable else 0
 
     def matrices(self, x: Array) -> Array:
         """Return a tensor of the shape of the parameter as the rule sees it, all of it."""
@@ -78,7 +83,11 @@ class Item:
 
     def open(self) -> None:
         """Fill in what the state lacks, from the start of the rule."""
-        if self.entry.rule is None or self.state.keys() >= {"t"}:
+        if self.entry.rule is None:
+            return
+        if "t" in self.state:
+            if self.capturable and self.state["t"].device != self.p.device:
+                self.state["t"] = self.state["t"].to(self.p.device)
             return
         try:
             start = self.entry.rule.init(self.matrices(self.p.detach()))
@@ -126,7 +135,7 @@ class Item:
     def _kept(self, value: Array) -> Array:
         """Return an entry of a state as it is kept, in memory of its own."""
         if is_count(value):
-            return value.cpu().clone()
+            return value.to(self.p.device if self.capturable else "cpu", copy=True)
         if tuple(value.shape) != self.entry.view.shape:
             return value.clone(memory_format=torch.contiguous_format)
         buffer = torch.zeros_like(self.p.detach(), dtype=value.dtype)

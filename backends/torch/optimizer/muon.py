@@ -49,10 +49,8 @@ class Muon(Optimizer):
         Of AdamW.
     adamw_eps : float
         Of AdamW.
-    maximize : bool
-        Climb in place of descend.
-    init_states : bool
-        Make the states now, not at the first step.
+    maximize, capturable, init_states : bool
+        As in `Optimizer`.
     **options
         Any other of `rules.Muon`, such as ``method="newton-schulz"``, ``scale`` or ``decay``.
 
@@ -103,6 +101,7 @@ class Muon(Optimizer):
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-8,
         maximize: bool = False,
+        capturable: bool = False,
         init_states: bool = False,
         **options: Any,
     ) -> None:
@@ -131,7 +130,7 @@ class Muon(Optimizer):
                 raise ValueError(msg)
             given = _of_matrices(params, rule)
             later = ways.Chooser((), trees.Group("*", rule))
-        super().__init__(given, maximize=maximize, init_states=init_states)
+        super().__init__(given, maximize=maximize, capturable=capturable, init_states=init_states)
         self._chooser = later
 
 
