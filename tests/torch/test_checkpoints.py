@@ -179,6 +179,21 @@ def test_a_state_of_another_shape_is_refused():
         other.load_state_dict(optimizer.state_dict())
 
 
+def test_a_parameter_that_was_taken_out_is_not_in_the_state():
+    """It keeps what it has, for the time that it comes back."""
+    model = net()
+    optimizer = optimizer_of(model)
+    train(model, optimizer)
+    names, params = (optimizer.param_groups[0][key] for key in ("param_names", "params"))
+    name, p = names.pop(), params.pop()
+    assert len(optimizer.state_dict()["state"]) == 3
+    optimizer.load_state_dict(optimizer.state_dict())
+    params.append(p)
+    names.append(name)
+    train(model, optimizer)
+    assert optimizer.state[model[0].weight]["t"] == 2
+
+
 def test_hooks_on_loading_run():
     model = net()
     optimizer = optimizer_of(model, init_states=True)

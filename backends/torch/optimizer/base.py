@@ -192,7 +192,14 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: tensors, numbers and names, which load with ``weights_only=True``."""
-        return checkpoint.packed(super().state_dict())
+        every: defaultdict[Array, dict[str, Any]] = vars(self)["state"]
+        known = {p for group in self.param_groups for p in group["params"]}
+        # What was taken out of the groups keeps its state, for the time that it comes back.
+        self.state = defaultdict(dict, {p: own for p, own in every.items() if p in known and own})
+        try:
+            return checkpoint.packed(super().state_dict())
+        finally:
+            self.state = every
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state: of this optimizer, ``torch.optim.Muon`` or ``torch.optim.AdamW``.

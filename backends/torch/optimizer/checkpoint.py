@@ -5,6 +5,7 @@ What cannot be taken over is refused before anything is changed.
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -116,7 +117,9 @@ def adopted(group: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     else:
         _check_stranger(group, saved)
     own = [key for key in numbers.keys_of(rule) if not callable(getattr(rule, numbers.FIELDS[key]))]
-    found = {key: saved[key] for key in (*own, *numbers.SCHEDULERS, "maximize") if key in saved}
+    found = {
+        key: deepcopy(saved[key]) for key in (*own, *numbers.SCHEDULERS, "maximize") if key in saved
+    }
     if "betas" in found:
         found["betas"] = tuple(found["betas"])
     if "rule" in saved and "momentum" in saved and "betas" in own:

@@ -1,6 +1,7 @@
 """Muon under its name in torch: for a list of matrices as there, for a model in one line."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -136,13 +137,13 @@ class Muon(Optimizer):
 
 def _of_model(found: list[Role], rule: rules.Muon, other: AdamW) -> list[dict[str, Any]]:
     """Return the groups of a model: those of Muon by kind and view, then those of AdamW."""
-    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for role in sorted(found, key=lambda role: _ORDER.index(role.kind)):
-        key = (role.kind, repr(role.view))
+        key = (role.kind, repr(role.view), role.layout)
         if key not in groups:
             group: dict[str, Any] = {"params": [], "name": role.kind}
             if role.kind in HIDDEN:
-                group |= {"rule": rule, "view": role.view}
+                group |= {"rule": replace(rule, layout=role.layout), "view": role.view}
             elif role.kind == "embeddings and heads":
                 group |= {"rule": other, "view": "whole"}
             else:
