@@ -164,6 +164,18 @@ def test_gradients_of_another_dtype(looking, name, dtype, grad_dtype):
         assert p.dtype == dtype
 
 
+@pytest.mark.parametrize("name", ["Muon", "AdamW", "Scion", "ProximalSpectral"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_model_that_is_cast_goes_on(name, dtype):
+    model = net()
+    optimizer = Optimizer(model, rest=RULES[name])
+    train(model, optimizer)
+    before = values(model.to(dtype))
+    train(model, optimizer)
+    assert not any(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+    assert all(p.dtype == dtype for p in model.parameters())
+
+
 @pytest.mark.parametrize("name", ["AdamW", "Muon"])
 def test_sparse_gradients_are_named(name):
     layer = torch.nn.Embedding(10, 6, sparse=True)

@@ -86,6 +86,7 @@ class Item:
         if self.entry.rule is None:
             return
         if "t" in self.state:
+            self._follow()
             if self.capturable and self.state["t"].device != self.p.device:
                 self.state["t"] = self.state["t"].to(self.p.device)
             return
@@ -96,6 +97,12 @@ class Item:
             raise type(error)(msg) from error
         for key, value in start.items():
             self.state.setdefault(key, self._kept(value))
+
+    def _follow(self) -> None:
+        """Give buffers the dtype of a parameter that was cast since; averages stay as wide."""
+        for key, value in self.state.items():
+            if value.dtype != self.p.dtype and self._is_buffer(value) and key == "momentum_buffer":
+                self.state[key] = value.to(self.p.dtype)
 
     def own_state(self) -> State:
         """Return the state as the rule knows it."""
