@@ -381,6 +381,20 @@ def test_a_stack_is_half_of_its_kind():
     assert seen.peak <= 24 / 2 * 5.01 * 4 * 96 * 96
 
 
+def test_sections_of_many_layers_are_stacked_by_their_kind():
+    """Queries with queries, keys and values together: as many calls as for three parameters."""
+    every = []
+    for cut in (True, False):
+        shapes = [(48, 16)] * 4 if cut else [(32, 16)] * 4 + [(8, 16)] * 8
+        params = parameters(*shapes)
+        for p in params.values():
+            p.grad = torch.randn_like(p)
+        group = trees.Group("*", rules.Muon(0.02), sections=(32, 8, 8) if cut else None)
+        seen = calls_of(Optimizer(params.items(), group))
+        every.append(sum(n for name, n in seen.calls.items() if "svd" in name or "mm" in name))
+    assert every[0] == every[1] > 0
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_rates_of_numpy_are_numbers(kind):
     model = net()

@@ -377,8 +377,8 @@ def _move(items: list[Item], value: Array | None, previous: dict[Array, Array] |
             others.append(item)
         elif adamw.suits(item):
             fused.append(item)
-        elif momentum.suits(item):
-            lean.append(item)
+        elif all(momentum.suits(part) for part in item.sections()):
+            lean += item.sections()
         else:
             others.append(item)
     momentum.advance(lean)

@@ -13,6 +13,7 @@ from specdesc._lib.typing import Array
 from specdesc.rules.rule import State
 from specdesc.trees.groups import is_elementwise
 from specdesc.trees.routes import entry_of
+from specdesc.trees.sections import Sections
 
 from .. import BACKEND
 from . import shards
@@ -59,6 +60,26 @@ class Item:
         seen = trees.Group("*", self.entry.rule, view="whole", stack=self.entry.stack)
         entry = entry_of(self.name, tuple(p.shape), seen, 0)
         return Item(self.name, p, grad, state, entry, self.capturable)
+
+    def sections(self) -> "list[Item]":
+        """Return the matrices of a fused projection as parameters: views, written in place."""
+        rule = self.entry.rule
+        if not isinstance(rule, Sections) or shards.is_sharded(self.p):
+            return [self]
+        found = []
+        for i, own in enumerate(rule.rules):
+            cut = (rule.axis, sum(rule.sizes[:i]), rule.sizes[i])
+            state = {
+                key: value.narrow(*cut) if self._is_buffer(value) else value
+                for key, value in self.state.items()
+            }
+            if i > 0:
+                state["t"] = state["t"].clone()  # all of them are one step
+            p, grad = self.p.detach().narrow(*cut), self.grad.narrow(*cut)
+            seen = trees.Group("*", own, layout="out_in" if rule.axis == 0 else "in_out")
+            entry = entry_of(self.name, tuple(p.shape), seen, 0)
+            found.append(Item(self.name, p, grad, state, entry, self.capturable))
+        return found
 
     def count(self) -> int:
         """Return how many steps the parameter has had; 0 where nobody on the host may know."""
