@@ -15,6 +15,7 @@ from specdesc import (
     testing,
     trees,
 )
+from specdesc import torch as torch  # not in __all__, where it would hide the library
 from specdesc._clip import spectral_clip
 from specdesc._lib.extras import MissingExtra
 from specdesc._linalg.operator import LinearOperator

@@ -2,11 +2,14 @@
 
 import doctest
 import io
+import subprocess
+import sys
 from importlib import import_module
 
 import numpy as np
 import pytest
 
+import specdesc
 from specdesc import prox, rules, trees
 from specdesc.preconditioners import Kappa
 
@@ -226,6 +229,18 @@ def test_optax_runs_the_rules():
 
 def test_the_old_path_stays():
     assert import_module("specdesc.backends.torch.optimizer").Optimizer is Optimizer
+
+
+def test_the_door_of_torch_opens_when_a_name_is_asked_for():
+    code = (
+        "import sys, specdesc\n"
+        "assert dir(specdesc.torch) == ['Muon', 'Optimizer']\n"
+        "assert 'torch' not in sys.modules and 'torch' not in specdesc.__all__\n"
+        "assert specdesc.torch.Muon.__name__ == 'Muon' and 'torch' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="AdamV"):
+        _ = specdesc.torch.AdamV
 
 
 @pytest.mark.parametrize("name", ["torch.optimizer.base", "jax.transformation"])

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from specdesc import preconditioners, prox, rules, schedules, trees  # noqa: E402
-from specdesc.torch import Optimizer  # noqa: E402
+from specdesc.torch import Muon, Optimizer  # noqa: E402
 from tests.torch.nets import backward, length, net, same, train, values  # noqa: E402
 
 RULES = {
@@ -179,6 +179,21 @@ def test_a_state_of_another_shape_is_refused():
         other.load_state_dict(optimizer.state_dict())
 
 
+def test_a_parameter_that_was_taken_out_is_not_in_the_state():
+    """It keeps what it has, for the time that it comes back."""
+    model = net()
+    optimizer = optimizer_of(model)
+    train(model, optimizer)
+    names, params = (optimizer.param_groups[0][key] for key in ("param_names", "params"))
+    name, p = names.pop(), params.pop()
+    assert len(optimizer.state_dict()["state"]) == 3
+    optimizer.load_state_dict(optimizer.state_dict())
+    params.append(p)
+    names.append(name)
+    train(model, optimizer)
+    assert optimizer.state[model[0].weight]["t"] == 2
+
+
 def test_hooks_on_loading_run():
     model = net()
     optimizer = optimizer_of(model, init_states=True)
@@ -219,6 +234,36 @@ def test_asking_for_the_state_changes_nothing(decay):
     train(model, optimizer)
     train(resumed, third)
     assert same(values(model), values(resumed))
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_flat_states_and_files_of_torch(tmp_path):
+    import torch.distributed.checkpoint as files
+    from torch.distributed.checkpoint import state_dict as dcp
+
+    def layers(seed):
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.Conv2d(4, 4, 3, groups=2))
+
+    model = layers(0)
+    optimizer = Muon(model, lr=0.02)
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    for flat in (True, False):
+        options = dcp.StateDictOptions(flatten_optimizer_state_dict=flat)
+        state = {"optimizer": dcp.get_optimizer_state_dict(model, optimizer, options=options)}
+        files.save(state, checkpoint_id=tmp_path / str(flat), no_dist=True)
+        other = layers(1)
+        resumed = Muon(other, lr=5.0)
+        state = {"optimizer": dcp.get_optimizer_state_dict(other, resumed, options=options)}
+        files.load(state, checkpoint_id=tmp_path / str(flat), no_dist=True)
+        dcp.set_optimizer_state_dict(other, resumed, state["optimizer"], options=options)
+        assert resumed.param_groups[0]["lr"] == 0.02
+        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+            for key, value in optimizer.state[p].items():
+                assert torch.equal(value, resumed.state[q][key])
 
 
 # --- states of torch ------------------------------------------------------------------------------

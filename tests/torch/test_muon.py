@@ -108,6 +108,21 @@ def test_what_else_adamw_takes_is_named():
         Muon(model, adamw="middle")
 
 
+class Conv1D(torch.nn.Module):
+    """A linear layer whose weight is (in, out), under the name that it has elsewhere."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(inputs, outputs))
+
+
+def test_a_layer_with_its_outputs_last_has_their_scale():
+    layers = [Conv1D(4, 16), torch.nn.Linear(4, 16, bias=False), torch.nn.Linear(16, 3)]
+    optimizer = Muon(torch.nn.Sequential(*layers))
+    assert optimizer.route["0.weight"].scale == 2.0
+    assert optimizer.route["1.weight"].scale == 2.0
+
+
 def test_an_image_of_one_channel_has_filters_of_muon():
     layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(16, 3)]
     assert rule_of(Muon(torch.nn.Sequential(*layers)))["0.weight"] == "Muon"

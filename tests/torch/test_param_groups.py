@@ -97,8 +97,10 @@ def test_what_is_written_is_what_is_done(name, when):
         (rules.SignDescent(0.02), {"momentum": 0.9}, "has no beta"),
         (rules.Muon(0.02), {"lr": -1.0}, "step must be"),
         (rules.Muon(0.02), {"lr": "fast"}, "lr must be a number"),
+        (rules.AdamW(0.02), {"betas": 0.9}, "betas must be two numbers"),
+        (rules.AdamW(0.02), {"betas": (0.9, 1.5)}, "betas must be two numbers in"),
         (rules.Muon(0.02), {"differentiable": True}, "differentiable"),
-        (rules.Muon(0.02), {"capturable": True}, "capturable"),
+        (rules.Muon(schedules.geometric(0.1, 0.5)), {"capturable": True}, "capturable"),
         (rules.Muon(0.02), {"fused": True}, "fused"),
     ],
 )
@@ -374,6 +376,17 @@ def test_dict_groups_are_routed_and_keep_their_numbers():
         (["2.weight"], 0.5),
         (["2.bias"], 0.5),
     ]
+
+
+def test_any_option_of_a_rule_may_stand_in_a_dict():
+    """It becomes one of the rule; numbers go by either name."""
+    options = {"method": "newton-schulz", "decay": "cautious", "beta": 0.5, "lr": 0.3}
+    (group,) = Optimizer(
+        [{"params": [net()[0].weight], "rule": rules.Muon(0.1), **options}]
+    ).param_groups
+    assert (group["rule"].method, group["rule"].decay) == ("newton-schulz", "cautious")
+    assert (group["momentum"], group["lr"]) == (0.5, 0.3)
+    assert "method" not in group
 
 
 def test_views_of_every_kind():

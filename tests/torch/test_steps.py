@@ -164,6 +164,18 @@ def test_gradients_of_another_dtype(looking, name, dtype, grad_dtype):
         assert p.dtype == dtype
 
 
+@pytest.mark.parametrize("name", ["Muon", "AdamW", "Scion", "ProximalSpectral"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_model_that_is_cast_goes_on(name, dtype):
+    model = net()
+    optimizer = Optimizer(model, rest=RULES[name])
+    train(model, optimizer)
+    before = values(model.to(dtype))
+    train(model, optimizer)
+    assert not any(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+    assert all(p.dtype == dtype for p in model.parameters())
+
+
 @pytest.mark.parametrize("name", ["AdamW", "Muon"])
 def test_sparse_gradients_are_named(name):
     layer = torch.nn.Embedding(10, 6, sparse=True)
@@ -216,6 +228,62 @@ def test_a_compiled_step_is_that_of_an_eager_one():
         train(other, eager)
     assert counter.frame_count <= 1
     assert same(values(model), values(other))
+
+
+@pytest.mark.parametrize("rate", ["a number", "a tensor"])
+@pytest.mark.parametrize("name", ["Muon", "Muon, cautious", "AdamW", "Scion", "SignDescent"])
+def test_a_step_that_can_be_captured_reads_nothing_on_the_host(name, rate, monkeypatch):
+    """Counts are where the parameters are, and the steps are those of other times."""
+    monkeypatch.setattr(type(backends.load("torch")), "may_branch", lambda self, x: False)
+    params, others = (parameters((6, 4), (6, 4), (5, 5)) for _ in range(2))
+    optimizer = Optimizer(params.items(), rest=RULES[name], capturable=True)
+    plain = Optimizer(others.items(), rest=RULES[name])
+    if rate == "a tensor":
+        optimizer.param_groups[0]["lr"] = torch.tensor(0.5)
+        plain.param_groups[0]["lr"] = 0.5
+    for t in range(3):
+        for p, q in zip(params.values(), others.values(), strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        with Calls() as seen:
+            optimizer.step()
+        plain.step()
+        assert t == 0 or seen.calls["aten::_local_scalar_dense"] == 0
+    for p, q in zip(params.values(), others.values(), strict=True):
+        torch.testing.assert_close(p, q)
+        assert optimizer.state[p]["t"] == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["Muon", "AdamW", "Scion"])
+def test_a_step_in_a_graph_of_the_device(name):
+    params, others = (
+        {
+            key: torch.nn.Parameter(p.detach().cuda())
+            for key, p in parameters((64, 48), (9, 7)).items()
+        }
+        for _ in range(2)
+    )
+    optimizer = Optimizer(params.items(), rest=RULES[name], capturable=True)
+    plain = Optimizer(others.items(), rest=RULES[name])
+    for p, q in zip(params.values(), others.values(), strict=True):
+        p.grad = torch.randn_like(p)
+        q.grad = p.grad
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            optimizer.step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    for _ in range(4):
+        graph.replay()
+    for _ in range(7):
+        plain.step()
+    for p, q in zip(params.values(), others.values(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-4)
 
 
 # --- the price ------------------------------------------------------------------------------------
@@ -311,6 +379,20 @@ def test_a_stack_is_half_of_its_kind():
         p.grad = torch.randn_like(p)
     seen = calls_of(Optimizer(model, rest=rules.Muon(0.02, method="newton-schulz")))
     assert seen.peak <= 24 / 2 * 5.01 * 4 * 96 * 96
+
+
+def test_sections_of_many_layers_are_stacked_by_their_kind():
+    """Queries with queries, keys and values together: as many calls as for three parameters."""
+    every = []
+    for cut in (True, False):
+        shapes = [(48, 16)] * 4 if cut else [(32, 16)] * 4 + [(8, 16)] * 8
+        params = parameters(*shapes)
+        for p in params.values():
+            p.grad = torch.randn_like(p)
+        group = trees.Group("*", rules.Muon(0.02), sections=(32, 8, 8) if cut else None)
+        seen = calls_of(Optimizer(params.items(), group))
+        every.append(sum(n for name, n in seen.calls.items() if "svd" in name or "mm" in name))
+    assert every[0] == every[1] > 0
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])

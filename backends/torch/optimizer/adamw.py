@@ -27,6 +27,7 @@ def suits(item: Item) -> bool:
     rule = item.entry.rule
     return (
         type(rule) is AdamW
+        and not item.capturable  # the bias of the averages is taken out by a count on the host
         and not callable(rule.step)
         and rule.eps >= SMALLEST
         and not item.p.is_complex()
@@ -58,10 +59,10 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         kind = (item.p.dtype, item.p.device, item.grad.dtype, item.count())
         kinds.setdefault(kind, []).append(item)
     for alike in kinds.values():
+        most = ON_PROCESSOR if BACKEND.may_branch(alike[0].p) else ON_DEVICE
         chunk: list[Item] = []
         numbers = 0
         for item in alike:
-            most = ON_PROCESSOR if BACKEND.may_branch(item.p) else ON_DEVICE
             if chunk and numbers + item.p.numel() > most:
                 yield chunk
                 chunk, numbers = [], 0

@@ -1,9 +1,8 @@
 """Rules as an optimizer of torch, in place on its parameters."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,6 +44,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         For what no group takes, and for groups that are added later without a rule.
     maximize : bool
         Climb in place of descend.
+    capturable : bool
+        The step may become part of a CUDA graph: counts are on the device, and an ``"lr"`` that is
+        a tensor is read there at every replay. The rule of a group must have no schedule.
     init_states : bool
         Make the states now. False makes that of a parameter at its first step.
 
@@ -97,10 +99,12 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         *groups: trees.Group,
         rest: Rule | trees.Group | None = None,
         maximize: bool = False,
+        capturable: bool = False,
         init_states: bool = False,
     ) -> None:
         self._chooser = ways.Chooser.of(groups, rest)
-        self._maximize, self._init_states = maximize, init_states
+        self._options = {"maximize": maximize, "capturable": capturable}
+        self._init_states = init_states
         given = ways.listed(params)
         for group in given:
             if "params" in group:
@@ -120,7 +124,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
             ``"params"``, with names or without, and any of: ``"rule"``, without which parameters
             are chosen for as at construction; the numbers of the rule; ``"view"``, ``"scale"``,
             ``"layout"``, ``"stack"``, ``"sections"`` as in `trees.Group`; ``"name"``;
-            ``"maximize"``.
+            ``"maximize"``; ``"capturable"``.
 
         Raises
         ------
@@ -134,8 +138,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         named = ways.pairs(param_group["params"])
         ways.check_new(known, named)
         group = {**param_group, "params": named}
-        if self._maximize:
-            group.setdefault("maximize", True)
+        for key, value in self._options.items():
+            if value:
+                group.setdefault(key, True)
         ready = list(ways.resolved(group, self._chooser, len(known)))
         if any("param_names" in group for group in (*self.param_groups, *ready)):
             # Torch wants names for all or for none: without one a parameter has its order.
@@ -187,7 +192,14 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: tensors, numbers and names, which load with ``weights_only=True``."""
-        return checkpoint.packed(super().state_dict())
+        every: defaultdict[Array, dict[str, Any]] = vars(self)["state"]
+        known = {p for group in self.param_groups for p in group["params"]}
+        # What was taken out of the groups keeps its state, for the time that it comes back.
+        self.state = defaultdict(dict, {p: own for p, own in every.items() if p in known and own})
+        try:
+            return checkpoint.packed(super().state_dict())
+        finally:
+            self.state = every
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state: of this optimizer, ``torch.optim.Muon`` or ``torch.optim.AdamW``.
@@ -212,7 +224,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         indices, found = checkpoint.matched(state_dict, self.param_groups)
         states: defaultdict[Array, dict[str, Any]] = defaultdict(dict)
         for group, saved, origins in zip(self.param_groups, found, indices, strict=True):
-            items = self._items({**group, **saved}, states)
+            items = self._items({**group, **saved}, lambda _: {})
             for item, origin in zip(items, origins, strict=True):
                 own = state_dict["state"].get(origin)
                 if own and item.entry.rule is not None:
@@ -225,7 +237,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
             hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_chooser", "_maximize", "_init_states")
+        own = ("_chooser", "_options", "_init_states")
         return {**super().__getstate__(), **{key: self.__dict__[key] for key in own}}
 
     def __repr__(self) -> str:
@@ -258,7 +270,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         if group["rule"] is None:
             numbers.check_keys(group)
             return []
-        items = [item for item in self._items(group, self.state) if item.grad is not None]
+        items = self._items(group, self.state.__getitem__, moving=True)
         for item in items:
             shards.check_whole(item.p, item.name)
             if item.grad.layout != torch.strided:
@@ -267,22 +279,30 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
                     "its layer with sparse=False, or give it to torch.optim.SparseAdam"
                 )
                 raise TypeError(msg)
-        return [replace(item, state=self.state[item.p]) for item in items]
+        return items
 
-    def _items(self, group: dict[str, Any], states: Mapping[Array, Any]) -> list[Item]:
-        """Return the parameters of a group with the rule that its numbers make."""
+    def _items(
+        self, group: dict[str, Any], state_of: Callable[[Array], Any], *, moving: bool = False
+    ) -> list[Item]:
+        """Return the parameters of a group with the rule that its numbers make.
+
+        All of them, or those that have a gradient.
+        """
         spec = ways.spec_of(group, numbers.current(group, self._count(group)))
         sign = -1 if group.get("maximize") else 1
+        capturable = bool(group.get("capturable"))
         entries: dict[tuple[int, ...], trees.Entry] = {}
         items = []
         names, called = ways.names_of(group), group["name"]
         for i, p in enumerate(group["params"]):
+            if moving and p.grad is None:
+                continue
             shape = tuple(p.shape)
             name = f"parameter {i} of {called!r}" if names[i] is None else repr(names[i])
             if shape not in entries:
                 entries[shape] = entry_of(name.strip("'"), shape, spec, 0)
             grad = None if p.grad is None else sign * p.grad if sign < 0 else p.grad
-            items.append(Item(name, p, grad, states.get(p, {}), entries[shape]))
+            items.append(Item(name, p, grad, state_of(p), entries[shape], capturable))
         return items
 
     def _open(self, groups: Iterable[dict[str, Any]]) -> None:
@@ -292,8 +312,8 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
             numbers.refresh(ready, self._count(group))
             if group["rule"] is None:
                 continue
-            for item in self._items(ready, self.state):
-                replace(item, state=self.state[item.p]).open()
+            for item in self._items(ready, self.state.__getitem__):
+                item.open()
 
     def _opens_only(self) -> bool:
         """Say whether a first step asks for nothing but states: it has no length, and no gradient.
@@ -357,8 +377,8 @@ def _move(items: list[Item], value: Array | None, previous: dict[Array, Array] |
             others.append(item)
         elif adamw.suits(item):
             fused.append(item)
-        elif momentum.suits(item):
-            lean.append(item)
+        elif all(momentum.suits(part) for part in item.sections()):
+            lean += item.sections()
         else:
             others.append(item)
     momentum.advance(lean)

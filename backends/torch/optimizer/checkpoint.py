@@ -5,6 +5,7 @@ What cannot be taken over is refused before anything is changed.
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -39,19 +40,26 @@ def packed(state_dict: dict[str, Any]) -> dict[str, Any]:
     """Return a state as it is saved: tensors, numbers and names, which load without code."""
     groups = []
     for group in state_dict["param_groups"]:
-        own = {key: value for key, value in group.items() if key not in _UNSAVED}
-        own["rule"] = named(group["rule"])
-        groups.append(own)
+        # Every key stays: those who flatten a state look for all that the groups have.
+        form = {key: _said(group[key]) for key in _FORM if key in group}
+        groups.append({**group, **form})
     return {**state_dict, "param_groups": groups}
 
 
-#: How the parameters of a group are seen is said by the program, not by a file.
-_UNSAVED = ("view", "scale", "layout", "stack", "sections", "rest")
+#: What the program says of its groups: a file has the names of it, and loading reads the rule's.
+_FORM = ("rule", "rest", "view", "scale", "layout", "stack", "sections")
+
+
+def _said(value: Any) -> Any:
+    """Return a value of a group as plain data: the name of what is none."""
+    if value is None or isinstance(value, (str, bool, tuple)):
+        return value
+    return getattr(value, "__name__", type(value).__name__)
 
 
 def named(rule: Rule | None) -> str:
     """Return the name under which the rule of a group is saved."""
-    return "None" if rule is None else type(rule).__name__
+    return str(_said(rule))
 
 
 def matched(
@@ -103,13 +111,15 @@ def adopted(group: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     """
     rule = group["rule"]
     if "rule" in saved:
-        if saved["rule"] != named(rule):
+        if str(saved["rule"]) != named(rule):
             msg = f"{numbers.called(group)} has the rule {named(rule)}, the state {saved['rule']}"
             raise ValueError(msg)
     else:
         _check_stranger(group, saved)
     own = [key for key in numbers.keys_of(rule) if not callable(getattr(rule, numbers.FIELDS[key]))]
-    found = {key: saved[key] for key in (*own, *numbers.SCHEDULERS, "maximize") if key in saved}
+    found = {
+        key: deepcopy(saved[key]) for key in (*own, *numbers.SCHEDULERS, "maximize") if key in saved
+    }
     if "betas" in found:
         found["betas"] = tuple(found["betas"])
     if "rule" in saved and "momentum" in saved and "betas" in own:
@@ -157,7 +167,7 @@ def _placed(value: Array, like: Array) -> Array:
     """Return a copy of a saved tensor where and as that of the state is, in its own dtype."""
     value = value.detach()
     if is_count(like):
-        return value.to("cpu", like.dtype, copy=True)
+        return value.to(like.device, like.dtype, copy=True)
     copy = torch.zeros_like(like.detach(), dtype=value.dtype)
     target = copy.to_local() if shards.is_sharded(copy) else copy
     if shards.is_sharded(like) and not shards.is_sharded(value):

@@ -13,6 +13,7 @@ from specdesc._lib.typing import Array
 from specdesc.rules.rule import State
 from specdesc.trees.groups import is_elementwise
 from specdesc.trees.routes import entry_of
+from specdesc.trees.sections import Sections
 
 from .. import BACKEND
 from . import shards
@@ -32,6 +33,9 @@ class Item:
         That of the optimizer, written in place.
     entry : trees.Entry
         Its view, its rule with the numbers of this step, and whether it is stacked.
+    capturable : bool
+        Whether the step may become part of a graph of the device: then nothing is read on the
+        host, and the count is where the parameter is.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Item:
     grad: Array
     state: dict[str, Any]
     entry: trees.Entry
+    capturable: bool = False
 
     @property
     def by_entry(self) -> bool:
@@ -53,18 +58,43 @@ class Item:
         }
         p, grad = self.p.detach().to_local(), shards.local(self.grad, self.p)
         seen = trees.Group("*", self.entry.rule, view="whole", stack=self.entry.stack)
-        return Item(self.name, p, grad, state, entry_of(self.name, tuple(p.shape), seen, 0))
+        entry = entry_of(self.name, tuple(p.shape), seen, 0)
+        return Item(self.name, p, grad, state, entry, self.capturable)
+
+    def sections(self) -> "list[Item]":
+        """Return the matrices of a fused projection as parameters: views, written in place."""
+        rule = self.entry.rule
+        if not isinstance(rule, Sections) or shards.is_sharded(self.p):
+            return [self]
+        found = []
+        for i, own in enumerate(rule.rules):
+            cut = (rule.axis, sum(rule.sizes[:i]), rule.sizes[i])
+            state = {
+                key: value.narrow(*cut) if self._is_buffer(value) else value
+                for key, value in self.state.items()
+            }
+            if i > 0:
+                state["t"] = state["t"].clone()  # all of them are one step
+            p, grad = self.p.detach().narrow(*cut), self.grad.narrow(*cut)
+            seen = trees.Group("*", own, layout="out_in" if rule.axis == 0 else "in_out")
+            entry = entry_of(self.name, tuple(p.shape), seen, 0)
+            found.append(Item(self.name, p, grad, state, entry, self.capturable))
+        return found
 
     def count(self) -> int:
-        """Return how many steps the parameter has had."""
-        return int(self.state["t"]) if "t" in self.state else 0
+        """Return how many steps the parameter has had; 0 where nobody on the host may know."""
+        return int(self.state["t"]) if "t" in self.state and not self.capturable else 0
 
     def matrices(self, x: Array) -> Array:
         """Return a tensor of the shape of the parameter as the rule sees it, all of it."""
+        if self._is_plain():
+            return shards.whole(x)
         return self.entry.view.matrices(shards.whole(x), xp=BACKEND.xp)
 
     def restored(self, y: Array) -> Array:
         """Return matrices in the shape of the parameter."""
+        if self._is_plain():
+            return y
         return self.entry.view.restore(y, self.entry.shape, xp=BACKEND.xp)
 
     def write(self, into: Array, y: Array) -> None:
@@ -74,7 +104,12 @@ class Item:
 
     def open(self) -> None:
         """Fill in what the state lacks, from the start of the rule."""
-        if self.entry.rule is None or self.state.keys() >= {"t"}:
+        if self.entry.rule is None:
+            return
+        if "t" in self.state:
+            self._follow()
+            if self.capturable and self.state["t"].device != self.p.device:
+                self.state["t"] = self.state["t"].to(self.p.device)
             return
         try:
             start = self.entry.rule.init(self.matrices(self.p.detach()))
@@ -83,6 +118,12 @@ class Item:
             raise type(error)(msg) from error
         for key, value in start.items():
             self.state.setdefault(key, self._kept(value))
+
+    def _follow(self) -> None:
+        """Give buffers the dtype of a parameter that was cast since; averages stay as wide."""
+        for key, value in self.state.items():
+            if value.dtype != self.p.dtype and self._is_buffer(value) and key == "momentum_buffer":
+                self.state[key] = value.to(self.p.dtype)
 
     def own_state(self) -> State:
         """Return the state as the rule knows it."""
@@ -111,13 +152,18 @@ class Item:
             else:
                 old.copy_(value)
 
+    def _is_plain(self) -> bool:
+        """Say whether the rule sees the parameter as it is."""
+        view, shape = self.entry.view, self.entry.shape
+        return view.shape == shape == view.split and view.order == tuple(range(len(shape)))
+
     def _is_buffer(self, value: Array) -> bool:
         return tuple(value.shape) == self.entry.shape and not is_count(value)
 
     def _kept(self, value: Array) -> Array:
         """Return an entry of a state as it is kept, in memory of its own."""
         if is_count(value):
-            return value.cpu().clone()
+            return value.to(self.p.device if self.capturable else "cpu", copy=True)
         if tuple(value.shape) != self.entry.view.shape:
             return value.clone(memory_format=torch.contiguous_format)
         buffer = torch.zeros_like(self.p.detach(), dtype=value.dtype)

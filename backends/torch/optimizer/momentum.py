@@ -23,8 +23,8 @@ def suits(item: Item) -> bool:
     rule = item.entry.rule
     return (
         type(rule) is Muon
-        and not callable(rule.step)
-        and not callable(rule.beta)
+        and isinstance(rule.step, (int, float))
+        and isinstance(rule.beta, (int, float))
         and rule.decay in ("decoupled", "independent")
         and rule.momentum in ("ema", "heavy_ball")
     )
@@ -39,7 +39,7 @@ def advance(items: Iterable[Item]) -> None:
 
 
 def _advance(rule: Muon, stack: list[Item]) -> None:
-    if callable(rule.step) or callable(rule.beta):
+    if not isinstance(rule.step, (int, float)) or not isinstance(rule.beta, (int, float)):
         return  # never: `suits` has said so
     points = [item.p.detach() for item in stack]
     buffers = [item.state["momentum_buffer"] for item in stack]

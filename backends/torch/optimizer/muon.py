@@ -1,6 +1,7 @@
 """Muon under its name in torch: for a list of matrices as there, for a model in one line."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,10 +50,8 @@ class Muon(Optimizer):
         Of AdamW.
     adamw_eps : float
         Of AdamW.
-    maximize : bool
-        Climb in place of descend.
-    init_states : bool
-        Make the states now, not at the first step.
+    maximize, capturable, init_states : bool
+        As in `Optimizer`.
     **options
         Any other of `rules.Muon`, such as ``method="newton-schulz"``, ``scale`` or ``decay``.
 
@@ -103,6 +102,7 @@ class Muon(Optimizer):
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-8,
         maximize: bool = False,
+        capturable: bool = False,
         init_states: bool = False,
         **options: Any,
     ) -> None:
@@ -131,19 +131,19 @@ class Muon(Optimizer):
                 raise ValueError(msg)
             given = _of_matrices(params, rule)
             later = ways.Chooser((), trees.Group("*", rule))
-        super().__init__(given, maximize=maximize, init_states=init_states)
+        super().__init__(given, maximize=maximize, capturable=capturable, init_states=init_states)
         self._chooser = later
 
 
 def _of_model(found: list[Role], rule: rules.Muon, other: AdamW) -> list[dict[str, Any]]:
     """Return the groups of a model: those of Muon by kind and view, then those of AdamW."""
-    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for role in sorted(found, key=lambda role: _ORDER.index(role.kind)):
-        key = (role.kind, repr(role.view))
+        key = (role.kind, repr(role.view), role.layout)
         if key not in groups:
             group: dict[str, Any] = {"params": [], "name": role.kind}
             if role.kind in HIDDEN:
-                group |= {"rule": rule, "view": role.view}
+                group |= {"rule": replace(rule, layout=role.layout), "view": role.view}
             elif role.kind == "embeddings and heads":
                 group |= {"rule": other, "view": "whole"}
             else:

@@ -47,8 +47,8 @@ OPTIONS = {
     "maximize": "",
     "foreach": "",
     "rest": "",
+    "capturable": "",
     "differentiable": "the step is no part of a graph; use specdesc.trees.update, which is",
-    "capturable": "the count of steps is on the host",
     "fused": "leave it out",
 }
 
@@ -115,7 +115,7 @@ def current(group: Group, t: int) -> Rule | None:
         own, number = getattr(rule, FIELDS[key]), plain(group, key)
         if callable(own):
             _check_schedule(group, key, number, t)
-        elif number != own:
+        elif isinstance(own, torch.Tensor) or isinstance(number, torch.Tensor) or number != own:
             changes[FIELDS[key]] = number
     if "betas" in group and "momentum" in group:
         # Schedulers that cycle momentum write this key where any group has it.
@@ -161,6 +161,9 @@ def plain(group: Group, key: str) -> Any:
     """
     value = group[key]
     if key == "betas":
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            msg = f"{called(group)}: betas must be two numbers, got {value!r}"
+            raise TypeError(msg)
         return tuple(_number(group, key, beta) for beta in value)
     if isinstance(value, bool) and key == "nesterov":
         return value
@@ -186,8 +189,10 @@ def defaults_of(groups: Iterable[Group]) -> dict[str, Any]:
     return found
 
 
-def _number(group: Group, key: str, value: Any) -> float:
+def _number(group: Group, key: str, value: Any) -> Any:
     if isinstance(value, torch.Tensor) and value.numel() == 1:
+        if key == "lr" and group.get("capturable"):
+            return value.reshape(())  # read on the device, whenever the graph is replayed
         return float(value)
     try:
         if isinstance(value, (bool, str)):
@@ -199,6 +204,9 @@ def _number(group: Group, key: str, value: Any) -> float:
 
 
 def _check_schedule(group: Group, key: str, number: float, t: int) -> None:
+    if group.get("capturable"):
+        msg = f"{called(group)} is capturable, but its rule has a schedule: give it a number"
+        raise ValueError(msg)
     if key == "lr" and "initial_lr" in group:
         msg = (
             f"{called(group)} is driven by a scheduler of torch, but the step of its rule is a "

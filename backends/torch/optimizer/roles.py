@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from specdesc.rules import Layout
 from specdesc.trees import View
 
 #: Names of heads, and of raw parameters that are rows of a table.
@@ -36,12 +37,15 @@ class Role:
         The group that it joins; ``"matrices"``, ``"convolutions"`` and ``"experts"`` are Muon's.
     view : str or callable or None
         How Muon sees it.
+    layout : {"out_in", "in_out"}
+        Which axis of a matrix counts outputs.
     """
 
     name: str
     p: Any
     kind: str
     view: str | Callable[[tuple[int, ...]], View] | None = None
+    layout: Layout = "out_in"
 
 
 #: The kinds that Muon takes.
@@ -97,6 +101,8 @@ def _role(
         return _filters(name, p, module)
     if p.ndim > 2:
         return _sided(Role(name, p, "experts", "batched"))
+    if type(module).__name__ == "Conv1D":  # the linear layer of GPT-2 in transformers
+        return _sided(Role(name, p, "matrices", "matrix", "in_out"))
     fused = name.rpartition(".")[2] == "in_proj_weight"  # of MultiheadAttention
     return _sided(Role(name, p, "matrices", "heads=3" if fused else "matrix"))
 

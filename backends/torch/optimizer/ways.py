@@ -1,7 +1,7 @@
 """Ways in: what may stand for the parameters of an optimizer, and which group each one joins."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -230,7 +230,12 @@ def _group(
     group: dict[str, Any] = {"params": [p for _, p in members]}
     if members and all(name is not None for name, _ in members):
         group["param_names"] = [name for name, _ in members]
-    group |= {"name": options.pop("name"), "rule": spec.rule}
+    # Any other option of the rule is one of its own from here on; numbers stay in the group.
+    inside = (numbers.fields_of(spec.rule) - set(numbers.FIELDS) - set(SEEN)) & options.keys()
+    rule: Any = spec.rule
+    if inside:
+        rule = replace(rule, **{key: options.pop(key) for key in inside})
+    group |= {"name": options.pop("name"), "rule": rule}
     group |= {key: getattr(spec, key) for key in SEEN if getattr(spec, key) is not None}
     group |= options
     numbers.filled(group)
