@@ -2,14 +2,26 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from specdesc.preconditioners import kernels
 from specdesc.preconditioners.kernels import Kernel
 from specdesc.preconditioners.preconditioner import Preconditioner
 
 
+class _Fixed(Preconditioner):
+    """A preconditioner of one kernel, which its class names."""
+
+    _kernel: ClassVar[Kernel]
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel h of the class."""
+        return self._kernel
+
+
 @dataclass(frozen=True)
-class Sign(Preconditioner):
+class Sign(_Fixed):
     """pre(t) = 1 for t > 0: Muon (spectral), sign and normalized gradients.
 
     The limit of the bounded kernels for small `eps`, which does not matter here. It is not
@@ -24,10 +36,7 @@ class Sign(Preconditioner):
            [0. , 0. ]])
     """
 
-    @property
-    def kernel(self) -> Kernel:
-        """The indicator of [0, 1]."""
-        return kernels.Sign()
+    _kernel: ClassVar[Kernel] = kernels.Sign()
 
 
 @dataclass(frozen=True)
@@ -77,80 +86,74 @@ class Kappa(Preconditioner):
 
 
 @dataclass(frozen=True)
-class SoftSign(Preconditioner):
-    """pre(t) = t / (1 + t): kappa 1 by name."""
+class SoftSign(_Fixed):
+    """pre(t) = t / (1 + t): kappa 1 by name.
 
-    @property
-    def kernel(self) -> Kernel:
-        """h(r) = -r - ln(1 - r)."""
-        return kernels.Kappa(1)
+    The kernel is h(r) = -r - ln(1 - r).
+    """
 
-
-@dataclass(frozen=True)
-class Sqrt(Preconditioner):
-    """pre(t) = t / sqrt(1 + t²): kappa 2 by name, X (eps² I + XᴴX)^(-1/2) for matrices."""
-
-    @property
-    def kernel(self) -> Kernel:
-        """h(r) = 1 - sqrt(1 - r²)."""
-        return kernels.Kappa(2)
+    _kernel: ClassVar[Kernel] = kernels.Kappa(1)
 
 
 @dataclass(frozen=True)
-class Tanh(Preconditioner):
-    """pre(t) = tanh t."""
+class Sqrt(_Fixed):
+    """pre(t) = t / sqrt(1 + t²): kappa 2 by name, X (eps² I + XᴴX)^(-1/2) for matrices.
 
-    @property
-    def kernel(self) -> Kernel:
-        """h(r) = r artanh r + ln(1 - r²) / 2."""
-        return kernels.Tanh()
+    The kernel is h(r) = 1 - sqrt(1 - r²).
+    """
 
-
-@dataclass(frozen=True)
-class Arctan(Preconditioner):
-    """pre(t) = (2/pi) arctan(pi t / 2)."""
-
-    @property
-    def kernel(self) -> Kernel:
-        """h(r) = -(4/pi²) ln cos(pi r / 2)."""
-        return kernels.Arctan()
+    _kernel: ClassVar[Kernel] = kernels.Kappa(2)
 
 
 @dataclass(frozen=True)
-class Arcsinh(Preconditioner):
+class Tanh(_Fixed):
+    """pre(t) = tanh t.
+
+    The kernel is h(r) = r artanh r + ln(1 - r²) / 2.
+    """
+
+    _kernel: ClassVar[Kernel] = kernels.Tanh()
+
+
+@dataclass(frozen=True)
+class Arctan(_Fixed):
+    """pre(t) = (2/pi) arctan(pi t / 2).
+
+    The kernel is h(r) = -(4/pi²) ln cos(pi r / 2).
+    """
+
+    _kernel: ClassVar[Kernel] = kernels.Arctan()
+
+
+@dataclass(frozen=True)
+class Arcsinh(_Fixed):
     """pre(t) = arcsinh t, with h(r) = cosh r - 1. Not bounded."""
 
-    @property
-    def kernel(self) -> Kernel:
-        """h(r) = cosh r - 1."""
-        return kernels.Arcsinh()
+    _kernel: ClassVar[Kernel] = kernels.Arcsinh()
 
 
 @dataclass(frozen=True)
-class Log(Preconditioner):
+class Log(_Fixed):
     """pre(t) = ln(1 + t), with h(r) = e^r - r - 1. Not bounded."""
 
-    @property
-    def kernel(self) -> Kernel:
-        """h(r) = e^r - r - 1."""
-        return kernels.Log()
+    _kernel: ClassVar[Kernel] = kernels.Log()
 
 
 @dataclass(frozen=True)
-class Clip(Preconditioner):
-    """pre(t) = min(t, 1): gradient clipping, the limit of `Kappa` for large kappa."""
+class Clip(_Fixed):
+    """pre(t) = min(t, 1): gradient clipping, the limit of `Kappa` for large kappa.
 
-    @property
-    def kernel(self) -> Kernel:
-        """h(r) = r² / 2 on [0, 1]."""
-        return kernels.Clip()
+    The kernel is h(r) = r² / 2 on [0, 1].
+    """
+
+    _kernel: ClassVar[Kernel] = kernels.Clip()
 
 
 @dataclass(frozen=True)
-class Quadratic(Preconditioner):
-    """pre(t) = t: gradient descent with the step divided by `eps`."""
+class Quadratic(_Fixed):
+    """pre(t) = t: gradient descent with the step divided by `eps`.
 
-    @property
-    def kernel(self) -> Kernel:
-        """h(r) = r² / 2."""
-        return kernels.Quadratic()
+    The kernel is h(r) = r² / 2.
+    """
+
+    _kernel: ClassVar[Kernel] = kernels.Quadratic()

@@ -79,7 +79,7 @@ def estimate_rank(problem: RobustRecovery, /) -> int:
     if is_half(xp, problem.observed.dtype):
         wide, mask = working(xp, problem.observed), problem.observation.mask
         problem = RobustRecovery.from_entries(wide, mask=mask)
-    most = max(1, min(problem.observed.shape[-2:]) // 2)
+    most = max(1, int(min(problem.observed.shape[-2:])) // 2)
     start = problem.start()
     rank = max(1, round(FIRST_SHARE * min(problem.observed.shape[-2:])))
     for _ in range(ROUNDS):

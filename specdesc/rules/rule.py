@@ -125,13 +125,15 @@ def length(
         return step
     xp = backend.xp
     real = real_dtype(xp, working(xp, x[..., :0, :0]).dtype)
-    t = xp.astype(state["t"], real)
-    # A schedule that looks at the gradient need not check it again.
-    checked = getattr(step, "at_checked", None)
-    if checked is None:
-        size = step(t, value=value, grad=grad)
-    else:
-        size = checked(t, value, grad, backend=backend)
+    size = step
+    if callable(step):
+        t = xp.astype(state["t"], real)
+        # A schedule that looks at the gradient need not check it again.
+        checked = getattr(step, "at_checked", None)
+        if checked is None:
+            size = step(t, value=value, grad=grad)
+        else:
+            size = checked(t, value, grad, backend=backend)
     size = plain(size)
     if isinstance(size, float):
         return size

@@ -194,6 +194,16 @@ def test_the_rank_of_a_low_rank_matrix_under_outliers_is_found(rng):
         assert problems.estimate_rank(RobustRecovery.from_entries(data)) == rank
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("size", [5.0, 1e4])
+def test_next_to_no_noise_does_not_raise_the_rank(rng, noise, size):
+    low = rng.standard_normal((100, 3)) @ rng.standard_normal((3, 80))
+    hit = rng.random(low.shape) < 0.1
+    data = low + noise * rng.standard_normal(low.shape)
+    data = np.where(hit, size * rng.standard_normal(low.shape), data)
+    assert abs(problems.estimate_rank(RobustRecovery.from_entries(data)) - 3) <= 1
+
+
 def test_the_rank_estimate_takes_any_shape(rng):
     for shape in ((1, 8), (8, 1), (2, 2), (3, 20, 10)):
         data = rng.standard_normal(shape)
