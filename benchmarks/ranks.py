@@ -40,7 +40,10 @@ def data(m: int, n: int, rank: int, noise: float, outliers: tuple[float, float])
 def main(folder: str) -> None:
     """Run the grid, and say what was missed."""
     rows = []
-    for m, n, rank, noise, outliers in itertools.product(ROWS, COLUMNS, RANKS, NOISE, OUTLIERS):
+    target = Path(folder) / "ranks.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    cells = itertools.product(ROWS, COLUMNS, RANKS, NOISE, OUTLIERS)
+    for m, n, rank, noise, outliers in sorted(cells, key=lambda cell: cell[0] * cell[1]):
         destroyed, weakest = data(m, n, rank, noise, outliers)
         begin = time.perf_counter()
         found = estimate_rank(RobustRecovery.from_entries(destroyed))
@@ -57,14 +60,12 @@ def main(folder: str) -> None:
                 "seconds": round(time.perf_counter() - begin, 3),
             }
         )
+        target.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
     seen = [row for row in rows if row["seen"]]
     missed = [row for row in seen if abs(row["found"] - row["rank"]) > 1]
     for row in missed:
         print(*(f"{name} {value}" for name, value in row.items() if name != "seen"))
     print(f"{len(missed)} of {len(seen)} cells missed, {len(rows)} tried")
-    target = Path(folder) / "ranks.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

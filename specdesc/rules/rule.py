@@ -1,6 +1,6 @@
 """What every rule shares: the protocol, the step length, and the proximal step at the end."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from specdesc._lib.checks import check_same_shape, plain
 from specdesc._lib.dtypes import real_dtype, working
@@ -125,7 +125,7 @@ def length(
         return step
     xp = backend.xp
     real = real_dtype(xp, working(xp, x[..., :0, :0]).dtype)
-    size = step
+    size: Any = step
     if callable(step):
         t = xp.astype(state["t"], real)
         # A schedule that looks at the gradient need not check it again.
