@@ -53,6 +53,8 @@ def _advance(rule: Muon, stack: list[Item]) -> None:
         torch._foreach_add_(buffers, pulls)
     ahead = _ahead(stack, buffers, pulls, (beta, share) if rule.nesterov else (1.0, 0.0))
     accuracy = Accuracy(rule.tol, rule.floor, rule.dtype or rule.polar_dtype)
+    if accuracy.dtype in ("bfloat16", "float16") and not ahead.is_complex():
+        ahead = ahead.to(getattr(torch, accuracy.dtype))  # nothing wide lives on beside the factor
     backend = BACKEND.bound(BACKEND.may_branch(points[0]), ahead.device)
     factor = direction(ahead, accuracy, rule.method, backend=backend)
     del ahead

@@ -15,10 +15,9 @@ from specdesc.trees.steps import SMALL
 from .. import BACKEND
 from .items import Item, is_count
 
-#: Numbers that a stack has at most: on a device, where calls cost more than memory, and on a
-#: processor. There it has half of its kind at most, so that what a rule makes of it stays small
-#: beside the model, unless it is too small to matter.
-ON_DEVICE, ON_PROCESSOR, NOTHING = 2**26, 2**18, 2**14
+#: Numbers that a stack has at most, unless one matrix has more: on a device, where calls cost more
+#: than memory, and on a processor, where a larger one is no faster (measured).
+ON_DEVICE, ON_PROCESSOR = 2**26, 2**19
 
 
 def advance(
@@ -61,10 +60,8 @@ def _gains(item: Item, small: int) -> bool:
 
 def _room(kind: list[Item]) -> int:
     """Return how many matrices of a kind are one stack."""
-    size = max(1, prod(kind[0].entry.view.shape))
-    if not BACKEND.may_branch(kind[0].p):
-        return max(1, ON_DEVICE // size)
-    return max(1, NOTHING // size, min(ON_PROCESSOR // size, -(-len(kind) // 2)))
+    most = ON_PROCESSOR if BACKEND.may_branch(kind[0].p) else ON_DEVICE
+    return max(1, most // max(1, prod(kind[0].entry.view.shape)))
 
 
 def _advance(
