@@ -47,6 +47,7 @@ lint: .venv/test .venv/lint
 	$(MAKE) lint-imports
 	$(BIN)/python docs/generate_support.py --check
 	$(BIN)/python docs/generate_design.py --check
+	$(BIN)/python docs/generate_device.py --check
 	$(BIN)/python docs/generate_proximal.py --check
 	$(BIN)/python docs/generate_claims.py --check
 

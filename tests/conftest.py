@@ -68,17 +68,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Sort the tests into tiers, by rules and not one by one.
 
     Where every operation is compiled or becomes a graph (JAX, dask), the default suite runs the
-    tests marked essential, in float32; the others are slow. The fast tier leaves them out.
+    tests marked essential, in float32; the others are slow. The fast tier leaves them out, and
+    takes one case of each test.
     """
     fast = config.getoption("--fast")
     kept, dropped = [], []
+    tried = set[tuple[object, ...]]()
     for item in items:
         way, dtype = _way_of(item)
         if way is not None and way.costly:
             essential = item.get_closest_marker("essential") is not None
             if not essential or dtype not in (None, "float32"):
                 item.add_marker(pytest.mark.slow)
-        (kept if not fast or _is_fast(item, way, dtype) else dropped).append(item)
+        if not fast:
+            kept.append(item)
+            continue
+        # Of the cases of one test the first on each library.
+        case = (item.path, getattr(item, "originalname", item.name), way and way.backend)
+        first = case not in tried and _is_fast(item, way, dtype)
+        (kept if first else dropped).append(item)
+        if first:
+            tried.add(case)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = kept
@@ -96,6 +106,8 @@ LONG_ROOMS = {"benchmarks", "driver", "problems", "recover", "verify"}
 
 
 def _is_fast(item: pytest.Item, way: Library | None, dtype: str | None) -> bool:
+    if way is None and "[jax" in item.name:
+        return False
     if way is None:
         return item.path.parent.name not in LONG_ROOMS and "readme" not in item.path.name
     return way.name in support.FAST and dtype in (None, *support.FAST[way.name])
