@@ -65,7 +65,8 @@ CLAIM = Claim(
     "linear-convergence",
     "On sharp convex functions whose subgradients are aligned with the error, spectral descent "
     "(ratio of sharpness to Lipschitz constant above 1/2 in the nuclear pair of norms) and "
-    "truncated descent converge linearly from any start, within the bounds of our master lemma.",
+    "truncated descent converge linearly from any start, within the bounds of the master lemma of "
+    "docs/methods.md.",
     "linear convergence under convexity, Lipschitz continuity and sharpness is arXiv:2605.26977 "
     "(abstract); conditions, steps and constants are our reconstruction (derived)",
     run,

@@ -98,7 +98,7 @@ def test_no_competitor_is_better_at_other_scales(
 
 @EVERY_CONVEX
 def test_fenchel_and_young_certify_the_minimum(name: str, geometry: str) -> None:
-    """D1: no gap to the dual problem, with conjugates that share no code with the prox."""
+    """No gap to the dual problem, with conjugates that share no code with the prox."""
     g, checked = FUNCTIONS[name], 0
     for kernel, make in KERNELS.items():
         if kernel in ("Sign", "Clip"):

@@ -118,7 +118,7 @@ def test_nuclear_norm_and_spectral_ball_are_dual(dtype: str) -> None:
 
 
 def test_a_wrong_operator_fails_these_laws() -> None:
-    """R01: Moreau's identity alone holds for anything; the definition does not."""
+    """Moreau's identity alone holds for anything; the definition does not."""
 
     def broken(y: Any, step: float) -> Any:
         u, s, vh = np.linalg.svd(y, full_matrices=False)
@@ -136,7 +136,7 @@ def test_a_wrong_operator_fails_these_laws() -> None:
 
 @EVERY_SET
 def test_a_feasible_point_comes_back_bit_for_bit(g: Function, library: Library, dtype: str) -> None:
-    """R10 and R11: inside, and on the boundary as the projection itself left it."""
+    """Inside, and on the boundary as the projection itself left it."""
     if library.backend == "dask" or (library.compiles and dtype in support.HALF):
         pytest.skip("no SVD, or the same as in single precision")
     inside = support.with_spectrum([1.0, 0.5], SHAPE, dtype=dtype)
@@ -178,7 +178,7 @@ def test_feasible_and_infeasible_matrices_in_one_stack(g: Function) -> None:
 
 
 def test_membership_has_no_absolute_threshold() -> None:
-    """R26: the rank of a matrix does not depend on its units."""
+    """The rank of a matrix does not depend on its units."""
     low = support.with_spectrum([2.0, 1.0], SHAPE)
     full = support.gaussian(*SHAPE)
     for scale in (1e-9, 1e-150, 1e150):
@@ -191,7 +191,7 @@ def test_membership_has_no_absolute_threshold() -> None:
 
 @EVERY
 def test_values_against_numpy(g: Function, library: Library, dtype: str) -> None:
-    """R03: the value on complex matrices is that of their singular values."""
+    """The value on complex matrices is that of their singular values."""
     if library.backend == "dask" and not isinstance(g, prox.Zero):
         pytest.skip("dask has no SVD of stacks")
     if library.compiles and dtype in support.HALF:
@@ -203,14 +203,14 @@ def test_values_against_numpy(g: Function, library: Library, dtype: str) -> None
 
 
 def test_nuclear_norm_sees_small_singular_values() -> None:
-    """R04: a Gram matrix squares the condition number."""
+    """A Gram matrix squares the condition number."""
     x = support.with_spectrum([1.0, 1e-9], SHAPE)
     assert abs(prox.Nuclear(1.0).value(x) - 1 - 1e-9) <= 1e-14
 
 
 @COMPLEX
 def test_proximal_points_against_numpy(dtype: str) -> None:
-    """R05, with steps per matrix."""
+    """With steps per matrix."""
     y = 2.0 * support.gaussian(3, *SHAPE, dtype=dtype)
     u, s, vh = np.linalg.svd(y, full_matrices=False)
     steps = np.asarray([0.5, 1.0, 2.0])
@@ -263,7 +263,6 @@ def test_scaling_laws() -> None:
 
 @pytest.mark.parametrize("shape", [(5, 4), (4, 5), (1, 3), (3, 1), (1, 1)], ids=str)
 def test_every_shape(shape: tuple[int, int]) -> None:
-    """R12."""
     for g in (prox.Zero(), prox.SpectralBall(0.5), prox.Nuclear(0.5), prox.Rank(1)):
         assert g.prox(np.ones(shape), 0.5).shape == shape
         assert np.shape(g.value(np.ones(shape))) == ()

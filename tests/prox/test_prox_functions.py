@@ -32,7 +32,7 @@ def vdot(x: Any, y: Any) -> float:
 
 @EVERY
 def test_values_by_definition(name: str, library: Library, dtype: str) -> None:
-    """R03 for all: also on complex matrices, and 0 or inf for sets."""
+    """Also on complex matrices, and 0 or inf for sets."""
     g = FUNCTIONS[name]
     if (name in oracles.REAL and dtype in support.COMPLEX) or library.backend == "dask":
         pytest.skip("real sets; dask is tried elsewhere")
@@ -55,7 +55,7 @@ def test_values_by_definition(name: str, library: Library, dtype: str) -> None:
 
 @EVERY
 def test_proximal_points_beat_competitors(name: str, rng: Any) -> None:
-    """The Euclidean definition, by its own conjugate where there is one (R02)."""
+    """The Euclidean definition, by its own conjugate where there is one."""
     g = FUNCTIONS[name]
     for trial in range(12):
         y = 1.5 * gaussian(name, seed=trial)
@@ -74,7 +74,7 @@ def test_proximal_points_beat_competitors(name: str, rng: Any) -> None:
 
 @pytest.mark.parametrize("name", [name for name, g in FUNCTIONS.items() if g.is_convex])
 def test_firm_nonexpansiveness(name: str) -> None:
-    """R09 for all: far apart and very near."""
+    """Far apart and very near."""
     g = FUNCTIONS[name]
     for distance in (3.0, 1e-2, 1e-4, 1e-6):
         for trial in range(6):
@@ -180,7 +180,7 @@ def simplex_by_bisection(x: Any, total: float) -> Any:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_simplex_and_l1_ball_are_exact(dtype: str, rng: Any) -> None:
-    """R06 to R09 and R11: dtype, sum, uniform shift, interior and boundary points."""
+    """Dtype, sum, uniform shift, interior and boundary points."""
     unit = support.EPS[dtype]
     simplex, ball = prox.Simplex(axes=(-1,)), prox.L1Ball(1.0, axes=(-1,))
     for n in (1, 2, 5, 1000):
@@ -229,7 +229,7 @@ def test_ky_fan_ball_is_the_intersection() -> None:
 
 
 def test_relative_rank_and_exact_counts() -> None:
-    """R26: no absolute threshold in a rank; an entry is 0 or not."""
+    """No absolute threshold in a rank; an entry is 0 or not."""
     low = support.with_spectrum([2.0, 1.0], SHAPE)
     for scale in (1e-150, 1.0, 1e150):
         assert prox.RankPenalty(0.5).value(scale * low) == 1.0
@@ -237,7 +237,6 @@ def test_relative_rank_and_exact_counts() -> None:
 
 
 def test_lmo_has_no_drift_from_small_singular_values() -> None:
-    """R13, R31, R42, R43."""
     x = support.gaussian(5, 4)
     g = prox.NuclearBall(1.0)
     assert abs(np.vdot(x, g.lmo(x)) + oracles.singular_values(x)[0]) <= 1e-12
@@ -254,7 +253,7 @@ def test_lmo_has_no_drift_from_small_singular_values() -> None:
 
 
 def test_a_copy_of_a_ridge_convention_is_told_apart() -> None:
-    """R28: weight / 2 times the square, in value and prox alike."""
+    """Weight / 2 times the square, in value and prox alike."""
     x = support.gaussian(*SHAPE)
     assert prox.Ridge(2.0).value(x) == pytest.approx(np.linalg.norm(x) ** 2)
     np.testing.assert_allclose(prox.Ridge(2.0).prox(x, 0.5), x / 2)

@@ -88,7 +88,7 @@ def box(x: Any) -> Any:
 
 
 def by_bisection(y: Any, step: float) -> Any:
-    """Project on the simplex like a peer: stop when the sum is within 1e-5 (R08)."""
+    """Project on the simplex like a peer: stop when the sum is within 1e-5."""
     low, high = float(y.min()) - 1.0, float(y.max())
     while True:
         middle = (low + high) / 2
@@ -104,7 +104,7 @@ def writes(y: Any, step: float) -> Any:
 
 
 PROX: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "R01, the map 3x + 7": (lambda y, t: 3 * y + 7, lambda x: 0.0, {}),
+    "the map 3x + 7": (lambda y, t: 3 * y + 7, lambda x: 0.0, {}),
     "identity for l1": (lambda y, t: y.copy(), absolute, {}),
     "twice the threshold": (lambda y, t: soft(y, 2 * t), absolute, {}),
     "the step is ignored": (lambda y, t: soft(y, 1.0), absolute, {}),
@@ -112,12 +112,12 @@ PROX: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "hard for soft": (lambda y, t: np.where(np.abs(y) > t, y, 0), absolute, {}),
     "firm at the wrong end": (lambda y, t: soft(y, t) * 1.001, absolute, {}),
     "clip for soft": (lambda y, t: np.clip(y, -t, t), absolute, {}),
-    "R28, ridge without the half": (
+    "ridge without the half": (
         lambda y, t: y / (1 + t),
         lambda x: (np.abs(x) ** 2).sum((-2, -1)),
         {},
     ),
-    "R03, a Gram matrix without conj": (
+    "a Gram matrix without conj": (
         shrink,
         lambda x: np.sqrt(
             np.abs(np.linalg.eigvals(np.swapaxes(x, -1, -2) @ x)),
@@ -129,7 +129,7 @@ PROX: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         nuclear,
         {"dtype": "complex128"},
     ),
-    "R10, inside goes to the sphere": (
+    "inside goes to the sphere": (
         lambda y, t: y / np.linalg.norm(y, axis=(-2, -1), keepdims=True),
         lambda x: np.where(np.linalg.norm(x, axis=(-2, -1)) <= 1 + 1e-12, 0.0, np.inf),
         {},
@@ -142,8 +142,8 @@ PROX: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         box,
         {},
     ),
-    "R06, double for single": (lambda y, t: soft(y.astype("float64"), t), absolute, {}),
-    "R08, a loose simplex": (
+    "double for single": (lambda y, t: soft(y.astype("float64"), t), absolute, {}),
+    "a loose simplex": (
         by_bisection,
         lambda x: np.where(
             (x.min((-2, -1)) >= 0) & (np.abs(x.sum((-2, -1)) - 1) <= 1e-9), 0.0, np.inf
@@ -207,7 +207,7 @@ def test_the_same_formulas_pass_when_they_are_right() -> None:
 
 
 class WrongLmo(prox.Simplex):
-    """R13: the sign of the largest entry, as a peer does it."""
+    """The sign of the largest entry, as a peer does it."""
 
     def lmo(self, g: Any, /) -> Any:
         s = np.zeros_like(g)

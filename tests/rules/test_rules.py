@@ -291,7 +291,7 @@ def test_an_iterate_with_a_ball_stays_in_it() -> None:
 @pytest.mark.parametrize("rank", [1, 3, 20])
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_weight_decay_is_frank_wolfe(rank: int, dtype: str) -> None:
-    """T2 and T14: the same iterates to 1e-12, in the ball, along minimisers of the linear form."""
+    """The same iterates to 1e-12, in the ball, along minimisers of the linear form."""
     decay = 2.5
     rule: Any = rules.TruncatedSpectralDescent(
         rank, schedules.frank_wolfe(decay), weight_decay=decay, tol=None
@@ -510,7 +510,7 @@ def nuclear_distance(truth: Any) -> Any:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_geometric_steps_contract_at_the_proven_rate(seed: int) -> None:
-    """T10: norm_F(D_t) <= R_0 q^t on f = ||X - X*||_*, whose pair has alpha = 1 and k = n."""
+    """Here norm_F(D_t) <= R_0 q^t on f = ||X - X*||_*, whose pair has alpha = 1 and k = n."""
     n = 12
     truth = support.gaussian(n, n, seed=seed)
     x = support.gaussian(n, n, seed=seed + 50)
@@ -526,7 +526,7 @@ def test_geometric_steps_contract_at_the_proven_rate(seed: int) -> None:
 
 @pytest.mark.parametrize("rank", [1, 3])
 def test_steps_that_sum_to_less_than_the_distance_do_not_arrive(rank: int) -> None:
-    """T11: the error stays above N_k(D_0) - step / (1 - ratio) in the norm of the step's ball."""
+    """The error stays above N_k(D_0) - step / (1 - ratio) in the norm of the step's ball."""
     truth = support.gaussian(10, 8)
     rule = rules.TruncatedSpectralDescent(rank, schedules.geometric(0.05, 0.9), tol=None)
     x = np.zeros_like(truth)
@@ -546,7 +546,7 @@ def test_steps_that_sum_to_less_than_the_distance_do_not_arrive(rank: int) -> No
 
 @pytest.mark.parametrize("c", [0.3, 0.7, 0.95])
 def test_counterexample_the_trace_never_changes(c: float) -> None:
-    """T6: f = c |tr X| + ||X - (tr X / 2) I||_*; the steps cannot see the trace, for any sizes.
+    """Let f = c |tr X| + ||X - (tr X / 2) I||_*; the steps cannot see the trace, for any sizes.
 
     A limitation that the theory predicts for a ratio of sharpness to Lipschitz constant below 1/2.
     """
@@ -573,7 +573,7 @@ def test_counterexample_the_trace_never_changes(c: float) -> None:
     ("c", "stuck"), [(0.25, 0.4), (0.5, 0.8), (0.9, 1.44), (1.1, 0.4), (1.5, 0.4)]
 )
 def test_counterexample_in_diagonal_form(c: float, stuck: float) -> None:
-    """T6, second form: the objective stays where the table of the theory says."""
+    """The objective stays where the table of the theory says."""
     x = np.diag([1.0, 0.6])
     rule = rules.SpectralDescent(schedules.geometric(0.3, 0.95))
     state = rule.init(x)

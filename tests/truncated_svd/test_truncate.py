@@ -69,7 +69,7 @@ def test_factors_are_orthonormal_and_values_right(
 ) -> None:
     """Also where the rank of the matrix is below the one wanted: the factors are completed.
 
-    R18: no default is so small that the tolerance is missed. R21, R55: no zeros or garbage among
+    No default is so small that the tolerance is missed. No zeros or garbage among
     the vectors of a zero or low-rank matrix, whichever rung serves it.
     """
     if dense_only(library):
@@ -104,7 +104,7 @@ def test_factors_are_orthonormal_and_values_right(
 @TOLERANCES
 @pytest.mark.usefixtures("way")
 def test_the_step_is_a_partial_isometry(name: str, tol: float | None, library: Library) -> None:
-    """Spectral norm 1, nuclear norm and squared Frobenius norm the number of pairs kept (T1)."""
+    """Spectral norm 1, nuclear norm and squared Frobenius norm the number of pairs kept."""
     if dense_only(library):
         pytest.skip("dask has no truncated SVD")
     if library.compiles and tol in (0.01, 1e-6):
@@ -122,7 +122,7 @@ def test_the_step_is_a_partial_isometry(name: str, tol: float | None, library: L
     assert_ratio((step**2).sum() - kept, 1, limit)
     host = library.numpy(x).astype("float64")
     value = float(library.numpy(full.value))
-    # R53: the value is the inner product with the step.
+    # The value is the inner product with the step.
     assert_ratio((step * host).sum() - value, value or 1.0, limit)
 
 
@@ -237,7 +237,7 @@ def test_the_estimate_falls_with_what_is_missed() -> None:
 
 
 def test_more_passes_never_lower_the_value() -> None:
-    """R32, R37, R54: every half pass of subspace iteration and every Krylov step only raises it."""
+    """Every half pass of subspace iteration and every Krylov step only raises it."""
     leaf = backends.load("numpy")
     for name in ("power law", "flat", "exponential"):
         x = made(name)
@@ -314,7 +314,7 @@ def counting(host: Any, energy: bool = True) -> tuple[LinearOperator, list[int]]
 
 
 def test_a_warm_start_needs_fewer_products() -> None:
-    """R19: two products from the block of the last call."""
+    """Two products from the block of the last call."""
     x = made("power law")
     spent = []
     start = None
@@ -329,7 +329,6 @@ def test_a_warm_start_needs_fewer_products() -> None:
 
 
 def test_a_looser_tolerance_costs_less() -> None:
-    """R23."""
     spent = []
     for tol in (0.5, 1e-1, 1e-2, 1e-4):
         operator, widths = counting(made("flat") + 0.1 * support.gaussian(*SHAPE) / 10)
@@ -353,7 +352,7 @@ def unlucky(dtype: str) -> tuple[Any, Any]:
 
 
 def test_a_direction_that_one_draw_misses_is_found_by_another(library: Library) -> None:
-    """R50: fresh columns are a function of seed and step, which may be a number or an array."""
+    """Fresh columns are a function of seed and step, which may be a number or an array."""
     if dense_only(library):
         pytest.skip("dask has no truncated SVD")
     host, begin = unlucky("float32")
@@ -400,7 +399,7 @@ def test_draws_of_fresh_columns_are_normalized_and_independent() -> None:
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 0.0])
 def test_a_poisoned_start_recovers(poison: float, library: Library) -> None:
-    """R51: one NaN in a state does not stay for ever; a start of zeros is no worse than none."""
+    """One NaN in a state does not stay for ever; a start of zeros is no worse than none."""
     if dense_only(library):
         pytest.skip("dask has no truncated SVD")
     host = np.stack([made("exponential"), made("gap")])
@@ -428,7 +427,7 @@ def test_a_nan_gradient_leaves_the_start_as_it_was(library: Library) -> None:
 
 
 def test_a_new_direction_is_found_from_a_start_that_has_no_part_of_it(library: Library) -> None:
-    """R50: the leading direction appears orthogonal to the whole warm block."""
+    """The leading direction appears orthogonal to the whole warm block."""
     if dense_only(library):
         pytest.skip("dask has no truncated SVD")
     n = SHAPE[1]
@@ -473,7 +472,7 @@ def test_the_seed_decides_and_the_same_seed_gives_the_same_bytes(library: Librar
 @pytest.mark.parametrize("tol", [None, 1e-5])
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_equivariance_transposition_scale_and_diagonals(tol: float | None, dtype: str) -> None:
-    """T13 and T14, where s_k > s_(k+1)."""
+    """Where s_k > s_(k+1)."""
     x = made("exponential", dtype)
     q, z = (support.orthonormal(n, n, seed=n, dtype=dtype) for n in SHAPE)
 
@@ -502,7 +501,7 @@ def test_the_full_rank_step_is_the_polar_factor_and_a_diagonal_gives_signs() -> 
 
 @pytest.mark.parametrize("tol", [None, 0.01])
 def test_ties_at_the_cut_cost_no_value(tol: float | None) -> None:
-    """R52: which of the tied pairs is taken is free, the value is not."""
+    """Which of the tied pairs is taken is free, the value is not."""
     x = made("ties past the cut")
     full = truncated_spectral_step(x, RANK, tol=tol, full_output=True)
     assert full.value == pytest.approx(RANK, rel=0.01)
@@ -513,7 +512,7 @@ def test_ties_at_the_cut_cost_no_value(tol: float | None) -> None:
 
 @pytest.mark.parametrize("tol", [None, 0.05])
 def test_tall_wide_and_complex(tol: float | None) -> None:
-    """R15, R17: a transpose without a conjugate is wrong by half of every value."""
+    """A transpose without a conjugate is wrong by half of every value."""
     for shape in ((400, 50), (50, 400)):
         low = support.gaussian(shape[0], 3, dtype="complex128") @ support.gaussian(
             3, shape[1], seed=1, dtype="complex128"
@@ -526,7 +525,7 @@ def test_tall_wide_and_complex(tol: float | None) -> None:
 
 
 def test_small_singular_values_survive_single_precision() -> None:
-    """R20: no cut-off at 1e3 eps."""
+    """No cut-off at 1e3 eps."""
     x = support.with_spectrum([1.0, 5e-3, 1e-3], (96, 80)).astype("float32")
     for tol in (None, 1e-4):
         _, s, _ = truncated_svd(x, 2, tol=tol)
@@ -536,7 +535,7 @@ def test_small_singular_values_survive_single_precision() -> None:
 @WAYS
 @pytest.mark.usefixtures("way")
 def test_a_stack_takes_as_many_factorizations_as_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """R48: no hidden loop over the stack."""
+    """No hidden loop over the stack."""
     calls = []
     original = np.linalg.qr
     monkeypatch.setattr(np.linalg, "qr", lambda *a, **k: calls.append(1) or original(*a, **k))
@@ -553,7 +552,7 @@ def test_a_stack_takes_as_many_factorizations_as_a_matrix(monkeypatch: pytest.Mo
 @WAYS
 @pytest.mark.usefixtures("way")
 def test_a_hard_neighbour_changes_nothing() -> None:
-    """R22, R56: each matrix of a stack is served by the first method that is good enough for it."""
+    """Each matrix of a stack is served by the first method that is good enough for it."""
     easy, hard = made("exponential"), support.gaussian(*SHAPE)
     both = truncated_svd(np.stack([easy, hard]), RANK, tol=0.01, full_output=True)
     for i, x in enumerate((easy, hard)):
@@ -563,7 +562,7 @@ def test_a_hard_neighbour_changes_nothing() -> None:
 
 
 def test_memory_does_not_grow_with_a_second_copy_of_the_input() -> None:
-    """R16 and R35: 200000 by 3 takes no 200000 by 200000 Gram matrix."""
+    """200000 by 3 takes no 200000 by 200000 Gram matrix."""
     x = np.ones((200_000, 3))
     _, s, _ = truncated_svd(x, 2)
     np.testing.assert_allclose(s, [600_000**0.5, 0], atol=1e-8)
@@ -652,7 +651,7 @@ def test_the_smallest_and_largest_scales_of_double_precision() -> None:
 
 
 def test_a_nan_or_an_inf_in_one_matrix_of_a_mixed_stack(library: Library) -> None:
-    """R57: the others of the stack are as they were."""
+    """The others of the stack are as they were."""
     if dense_only(library):
         pytest.skip("dask has no truncated SVD")
     stack = np.stack([ZOO["gaussian"], ZOO["zero"], ZOO["deficient"], ZOO["gaussian"] * 1e-20])
@@ -673,7 +672,7 @@ def test_a_nan_or_an_inf_in_one_matrix_of_a_mixed_stack(library: Library) -> Non
 
 @pytest.mark.parametrize("shape", [(64, 64), (90, 64), (64, 90)])
 def test_complex_values_as_accurate_as_real_ones(shape: tuple[int, int]) -> None:
-    """R17: a compressed SVD that forgets a conjugate is wrong by half of every value."""
+    """A compressed SVD that forgets a conjugate is wrong by half of every value."""
     x = support.gaussian(shape[0], 5, dtype="complex128") @ support.gaussian(
         5, shape[1], seed=1, dtype="complex128"
     ) + 0.5 * support.gaussian(*shape, seed=2, dtype="complex128")
@@ -685,7 +684,7 @@ def test_complex_values_as_accurate_as_real_ones(shape: tuple[int, int]) -> None
 @WAYS
 @pytest.mark.usefixtures("way")
 def test_flat_spectra_do_not_fail_and_errors_are_said() -> None:
-    """R24, R25: no exception at a flat spectrum, and never a wrong value that looks right."""
+    """No exception at a flat spectrum, and never a wrong value that looks right."""
     for spectrum in (np.linspace(1, 0.5, 150), np.ones(150), 0.97 ** np.arange(150)):
         x = support.with_spectrum(spectrum, (200, 150))
         for tol in (0.3, 1e-2, 1e-4, 1e-8):
@@ -696,7 +695,7 @@ def test_flat_spectra_do_not_fail_and_errors_are_said() -> None:
 
 
 def test_both_factors_are_orthonormal_where_columns_are_only_normalized_elsewhere() -> None:
-    """R30: unit columns are no polar factor; the step has singular values 1, all of them."""
+    """Unit columns are no polar factor; the step has singular values 1, all of them."""
     x = made("power law")
     full = truncated_svd(x, RANK, tol=0.1, full_output=True)
     moved = x + 0.05 * support.gaussian(*SHAPE, seed=4) / 10

@@ -74,7 +74,7 @@ def test_recovery_in_the_settings_of_the_theory(tmp_path, share, name, setting, 
     assert races.first_below(curve) <= (127 if share == 0.1 else 279)
 
 
-# --- T7: steps that know the error ----------------------------------------------------------------
+# --- steps that know the error ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("a", [0.0, 0.5, 0.9])
@@ -91,7 +91,7 @@ def test_steps_in_proportion_to_the_error_keep_their_bound(rng, a):
     assert problem.error(x) < (1e-6 if a == 0 else 0.9)
 
 
-# --- T8: alignment --------------------------------------------------------------------------------
+# --- alignment --------------------------------------------------------------------------------
 
 
 def test_alignment_bounds_hold_and_are_not_vacuous():
@@ -120,7 +120,7 @@ def test_the_statistical_form(rng):
             assert gained >= bound * np.linalg.norm(d) - 1e-12
 
 
-# --- T11, T12 -------------------------------------------------------------------------------------
+# --- how far fixed ratios of steps reach ----------------------------------------------------------
 
 
 def test_steps_that_do_not_add_up_do_not_arrive(rng):
