@@ -75,16 +75,16 @@ def plan_orthogonalization(
 
     Notes
     -----
-    Polynomials of degree 3, 5, 9 and 17, each the best on the interval that the one before left
-    behind, widened by what rounding may do; the cheapest sequence where a pass over memory and a
-    call cost what they cost on an accelerator. Found once, cached.
+    Polynomials of degree 3 and 5, each the best on the interval that the one before left behind,
+    widened by what rounding may do; the cheapest sequence where a pass over memory and a call cost
+    what they cost on an accelerator. Found once, cached.
 
     Examples
     --------
     >>> from specdesc import plan_orthogonalization
     >>> plan = plan_orthogonalization((256, 256), "float64", tol=3e-2, floor=1e-3)
     >>> plan.degrees, plan.products
-    ((5, 3, 3, 5, 5, 17), 19)
+    ((5, 5, 5, 5, 5, 5), 19)
     """
     check_fraction(tol, "tol")
     check_fraction(floor, "floor")

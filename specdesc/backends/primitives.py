@@ -36,7 +36,7 @@ class Primitives:
 
     xp: Namespace
     placement: Device = None
-    #: Whether `is_positive_definite` costs less than a product, and neither waits nor raises.
+    # Whether `is_positive_definite` costs less than a product, and neither waits nor raises.
     factorizes: ClassVar[bool] = False
 
     def adjoint(self, x: Array, /) -> Array:
