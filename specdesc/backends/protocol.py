@@ -60,7 +60,7 @@ class Backend(ABC):
     #:
     #: Larger ones are by Cholesky factors. Measured.
     reflections: ClassVar[float] = 4096.0
-    #: What decompositions of the library raise when they give up on a finite matrix.
+    # What decompositions of the library raise when they give up on a finite matrix.
     not_converged: ClassVar[tuple[type[Exception], ...]] = ()
     # Called with an array, makes the context that work on it runs in, such as its device.
     guard: ClassVar[Callable[..., AbstractContextManager[object]]] = nullcontext
