@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import is_complex, smallest_normal
 from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array, Device, DType, Namespace
@@ -147,6 +148,16 @@ def diagonal(x: Array, /, *, xp: Namespace) -> Array:
 
 
 def thin_svd(x: Array, /, *, xp: Namespace) -> tuple[Array, Array, Array]:
-    """Return ``(U, S, Vh)`` of the thin SVD of finite matrices."""
-    u, s, vh = xp.linalg.svd(x, full_matrices=False)
+    """Return ``(U, S, Vh)`` of the thin SVD of finite matrices.
+
+    LAPACK's divide and conquer gives up on some finite matrices, and not on their adjoints. What
+    libraries raise then has one name, and no common class.
+    """
+    try:
+        u, s, vh = xp.linalg.svd(x, full_matrices=False)
+    except Exception as error:
+        if type(error).__name__ not in ("LinAlgError", "_LinAlgError"):
+            raise
+        v, s, uh = xp.linalg.svd(adjoint(x, xp=xp), full_matrices=False)
+        u, vh = adjoint(uh, xp=xp), adjoint(v, xp=xp)
     return u, s, vh

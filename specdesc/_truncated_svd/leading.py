@@ -184,7 +184,7 @@ def _of_operator(
     xp, shape = backend.xp, tuple(x.shape)
     if 0 in shape:
         return _empty(zeros(shape, x.like, backend=backend), task.rank, backend)
-    ok = xp.asarray(True, device=backend.placement)
+    ok = xp.ones((), dtype=xp.bool, device=backend.placement)
     finite = [ok]
     action = Action(
         lambda block: _watched(x.matmul(block), (shape[0], block.shape[-1]), finite, backend),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from specdesc._lib.dtypes import eps, largest_finite
 from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
+from specdesc.backends.creation import scalar
 from specdesc.preconditioners import kernels
 from specdesc.preconditioners.kernels import Kernel
 from specdesc.prox.profile import Phi
@@ -61,9 +62,7 @@ def rising(
     a, b = constant / phi.eps, rate / phi.eps
     c = phi.step * b
     count = steps or STEPS[_precision(like, xp)]
-    most = xp.asarray(
-        0.25 * largest_finite(xp, like.dtype) ** 0.5, dtype=like.dtype, device=backend.placement
-    )
+    most = scalar(backend, 0.25 * largest_finite(xp, like.dtype) ** 0.5, like)
     lines = [] if closed(kernel) else _tangents(kernel, c, like, backend)
 
     def solve(s: Array, start: Array | None = None) -> Array:
