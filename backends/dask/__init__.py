@@ -13,6 +13,7 @@ class DaskBackend(Backend):
     name = "dask"
     xp = array_api_compat.dask.array
     capabilities = Capabilities.read(__name__)
+    warns = True  # NumPy does, when chunks are computed
 
     def owns(self, kind: type, /) -> bool:
         """Claim dask arrays."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from specdesc import minimax
 from specdesc._lib.dtypes import eps, is_half, real_dtype, smallest_normal, working
 from specdesc._lib.tracing import opaque
-from specdesc._lib.typing import Array
+from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import diagonal
 from specdesc._polar_factor import newton_schulz, plan
 from specdesc._polar_factor.newton_schulz import Scaled
@@ -183,18 +183,35 @@ def _error(
             turn = primitives.clamp(turn, most=per_gain * run.slope)
     else:
         # Steps of this slope lift x to at most slope x.
-        turn = (per_gain * run.slope) / least
+        turn = _over(per_gain * run.slope, least, xp)
     if facts.least is not None:
-        turn = xp.minimum(turn, per_gain / facts.least)
+        turn = xp.minimum(turn, _over(per_gain, facts.least, xp))
         promised = xp.where(
             facts.least >= run.lower, run.bound + base, xp.full_like(turn, math.inf)
         )
         distance = xp.minimum(distance, promised)
     # Up to `HALF` the run knows better from where it lifted.
     turn = xp.where(residual <= HALF, primitives.clamp(turn, most=per_gain * run.gain), turn)
-    error = distance + turn * facts.length
+    # Of a zero matrix the turn may be inf, and is of no interest.
+    error = distance + turn * (facts.length + TINY)
     # Each direction that the factor lacks adds 1 to the square of the residual.
     return error, (min(shape) + 0.5) - residual * residual
+
+
+def _over(factor: float, x: Array, xp: Namespace) -> Array:
+    """Return factor / x, inf where x is 0, without a warning."""
+    positive = x > 0
+    quotient = factor / xp.where(positive, x, xp.ones_like(x))
+    return xp.where(positive, quotient, xp.full_like(x, math.inf))
+
+
+def without_broken(proof: list[Array], finite: Array, /, *, backend: Backend) -> list[Array]:
+    """Return error, rank, products and status with what matrices have that were replaced by 0."""
+    if not proof:
+        return proof
+    xp, (error, rank, products, status) = backend.xp, proof
+    error = xp.where(finite, error, xp.full_like(error, math.nan))
+    return [error, rank, products, xp.where(finite, status, xp.full_like(status, 2))]
 
 
 def _working(x: Array, backend: Backend) -> float:

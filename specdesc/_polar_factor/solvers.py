@@ -4,11 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from specdesc._lib.arrays import adjoint, choose
+from specdesc._lib.arrays import adjoint, choose, per_batch
 from specdesc._lib.dtypes import eps, is_half, precision, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import derivative
-from specdesc._linalg.basic import Balanced, balance, restore, thin_svd
+from specdesc._linalg.basic import Balanced, balance, replace_broken, restore, thin_svd
 from specdesc._polar_factor import adaptive, fixed, newton_schulz, plan, warm_start
 from specdesc._polar_factor.adaptive import Followed
 from specdesc._polar_factor.method import SMALL, Method, Request, available, fastest_method
@@ -157,7 +157,9 @@ def _at_once(
 ) -> tuple[Array, ...]:
     """Return what `_afresh` does, by polynomials and without a look at any value."""
     xp, wide = backend.xp, x.shape[-2] <= x.shape[-1]
-    matrix = x if coarse else working(xp, x)
+    matrix, finite = x if coarse else working(xp, x), None
+    if backend.warns:
+        matrix, finite = replace_broken(matrix, backend=backend)
     factor, *proof = fixed.orthogonal_factor(
         matrix if wide else backend.primitives.adjoint(matrix),
         request.method,
@@ -169,7 +171,11 @@ def _at_once(
         backend=backend,
     )
     factor = factor if wide else backend.primitives.adjoint(factor)
-    return (xp.astype(factor, x.dtype, copy=False), *proof)
+    factor = xp.astype(factor, x.dtype, copy=False)
+    if finite is None:
+        return (factor, *proof)
+    factor = restore(factor, finite, backend=backend)
+    return (factor, *fixed.without_broken(proof, per_batch(finite), backend=backend))
 
 
 def _coarse(x: Array, goal: float, floor: float | None, backend: Backend) -> bool:

@@ -60,6 +60,8 @@ class Backend(ABC):
     #:
     #: Larger ones are by Cholesky factors. Measured.
     reflections: ClassVar[float] = 4096.0
+    # Whether arithmetic with a NaN or an inf gives a warning: then it is kept away from them.
+    warns: ClassVar[bool] = False
     # What decompositions of the library raise when they give up on a finite matrix.
     not_converged: ClassVar[tuple[type[Exception], ...]] = ()
     # Called with an array, makes the context that work on it runs in, such as its device.

@@ -93,7 +93,7 @@ class AdamW:
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             pull, finite = grad, None
-            if backend.branches:  # where code may look, what is not finite meets no arithmetic
+            if backend.branches or backend.warns:  # what is not finite meets no arithmetic
                 pull, finite = replace_broken(grad, backend=backend)
                 x, whole = replace_broken(x, backend=backend)
             mean, root = self._averages(pull, state, backend)

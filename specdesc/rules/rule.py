@@ -162,7 +162,7 @@ def blend(
 
     Rounded once. Directions that are not finite spread over their matrix by themselves.
     """
-    if not backend.branches:
+    if not (backend.branches or backend.warns):
         keep = keep + backend.primitives.nan_where_broken(x)
         return backend.primitives.axpby(keep, x, -length, direction)
     x, finite = replace_broken(x, backend=backend)
@@ -192,7 +192,7 @@ def move_thin(
         shrink = xp.astype(shrink, x.dtype) if weight_decay else 1.0
     thin = xp.astype(-length * left, x.dtype, copy=False)
     right = xp.astype(right, x.dtype, copy=False)
-    if not backend.branches:
+    if not (backend.branches or backend.warns):
         broken = backend.primitives.nan_where_broken(x)
         shrink = xp.astype(shrink + broken, x.dtype, copy=False)
         return backend.primitives.addmm(shrink, x, thin, right)

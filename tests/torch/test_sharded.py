@@ -13,6 +13,13 @@ pytestmark = [
     pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no processes"),
 ]
 
+#: Without the destructors of a process, which gloo's threads may outlive and abort.
+EPILOGUE = """
+import os
+dist.barrier()
+os._exit(0)
+"""
+
 PRELUDE = """
 import copy, io, torch, torch.distributed as dist, torch.nn as nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -49,7 +56,7 @@ def sharded():
 
 def two_processes(tmp_path, body):
     file = tmp_path / "run.py"
-    file.write_text(PRELUDE + textwrap.dedent(body) + "\ndist.destroy_process_group()\n")
+    file.write_text(PRELUDE + textwrap.dedent(body) + "\n" + EPILOGUE)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
         [*command, str(file)], capture_output=True, text=True, timeout=200, check=False
