@@ -46,11 +46,14 @@ class Result(NamedTuple):
     value : array
         The objective there, of the batch shape.
     status : {"tol", "steps", "nonfinite", "callback"}
-        Why it stopped.
+        Why it stopped: "nonfinite" where no matrix has a finite value any more.
     history : History
         What was seen on the way.
     state : dict of str to array
         The state of the rule after the last step.
+    finite : array of bool
+        Which matrices have a finite value at the end, of the batch shape. The others are what they
+        became, and did not stop the run.
     """
 
     x: Array
@@ -58,6 +61,7 @@ class Result(NamedTuple):
     status: Status
     history: History
     state: dict[str, Array]
+    finite: Array
 
 
 def minimize(
@@ -93,7 +97,8 @@ def minimize(
     samples : callable, optional
         A pure function of the step count that gives the sample of a stochastic objective.
     stop : callable, optional
-        ``stop(x, value, grad, state)`` is held against `tol`; on a stack all must pass.
+        ``stop(x, value, grad, state)`` is held against `tol`; on a stack all must pass whose value
+        is finite.
         `diagnostics.certificate` makes one of every measure there.
     tol : float, optional
         Needs `stop`.
@@ -113,7 +118,7 @@ def minimize(
     Returns
     -------
     Result
-        ``(x, value, status, history, state)``.
+        ``(x, value, status, history, state, finite)``.
 
     Raises
     ------
@@ -201,7 +206,8 @@ def minimize(
     save(t, status)
     if status == "nonfinite" and previous is not None:
         x, value = previous
-    return Result(x, value, status, _history(recorder.all(), value, backend), state)
+    history = _history(recorder.all(), value, backend)
+    return Result(x, value, status, history, state, backend.xp.isfinite(value))
 
 
 def _check(
@@ -238,17 +244,21 @@ def _judge(
     tol: float | None,
     backend: Backend,
 ) -> tuple[Status | None, Array | None]:
-    """Say whether to stop at a point, and return its certificate."""
+    """Say whether to stop at a point, and return its certificate.
+
+    A matrix whose value is not finite does not stop the others of its stack.
+    """
     xp = backend.xp
-    finite = xp.all(xp.isfinite(value))
+    good = xp.isfinite(value)
+    some = xp.any(good)
     if stop is None or tol is None:
-        return (None if bool(finite) else "nonfinite"), None
-    if backend.may_branch(x) and not bool(finite):
+        return (None if bool(some) else "nonfinite"), None
+    if backend.may_branch(x) and not bool(some):
         return "nonfinite", None
     certificate = stop(x, value, grad, state)
     # Both answers in one number: on a device each look is a wait.
-    met = xp.astype(xp.all(certificate <= tol), xp.int32)
-    code = int(xp.where(finite, met, 2 * xp.ones_like(met)))
+    met = xp.astype(xp.all((certificate <= tol) | ~good), xp.int32)
+    code = int(xp.where(some, met, 2 * xp.ones_like(met)))
     verdicts: tuple[Status | None, ...] = (None, "tol", "nonfinite")
     return verdicts[code], certificate
 

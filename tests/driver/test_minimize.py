@@ -213,10 +213,30 @@ def test_both_questions_are_one_number_where_a_look_is_a_wait(library: Library) 
 
     assert run([0.5, 2.0]).status == "steps"
     assert run([0.5, -0.5]).status == "tol"
-    assert run([0.5, np.nan]).status == "nonfinite"
-    found = run([np.inf, 0.0])
+    # A matrix that is lost stops no other.
+    found = run([0.5, np.nan])
+    assert found.status == "tol"
+    assert library.numpy(found.finite).tolist() == [True, False]
+    assert run([2.0, np.nan]).status == "steps"
+    assert run([np.inf, 0.0]).status == "tol"
+    found = run([np.inf, np.nan])
     assert found.status == "nonfinite"
+    assert library.numpy(found.finite).tolist() == [False, False]
     assert library.numpy(found.history.step).tolist() == [0]
+
+
+def test_the_others_of_a_stack_go_on_as_if_alone() -> None:
+    target = support.gaussian(3, 4, 4)
+    start = np.zeros((3, 4, 4))
+    start[1, 2, 2] = np.nan
+    found = minimize(distance(target), start, RULE, steps=20)
+    assert found.status == "steps"
+    assert found.finite.tolist() == [True, False, True]
+    assert np.isnan(found.x[1]).all()
+    for i in (0, 2):
+        alone = minimize(distance(target[i]), start[i], RULE, steps=20)
+        np.testing.assert_allclose(found.x[i], alone.x, atol=1e-13)
+        np.testing.assert_allclose(found.value[i], alone.value, atol=1e-13)
 
 
 def test_the_value_reaches_a_polyak_step() -> None:
