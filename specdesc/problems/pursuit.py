@@ -144,7 +144,8 @@ def _nearer(data: Array, seen: Array, weight: float, tol: float, backend: Backen
     size = xp.abs(deviation)
     reach = NEAR * spread(deviation, seen, backend=backend)
     while True:
-        shrunk = xp.astype(reach / xp.where(size > reach, size, reach + (reach == 0)), data.dtype)
+        # The other entries are not shrunk; 1 is only there to divide by.
+        shrunk = xp.astype(reach / xp.where(size > reach, size, xp.ones_like(size)), data.dtype)
         near = xp.where(size > reach, centre + deviation * shrunk, data)
         near = xp.where(seen, near, xp.zeros_like(near))
         low_rank = _solve(near, seen, weight, tol, backend)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc.problems import principal_component_pursuit
+from specdesc.problems import RobustRecovery, estimate_rank, principal_component_pursuit
 
 
 def planted(n: int = 40, rank: int = 4, share: float = 0.2, seed: int = 1) -> tuple[Any, Any]:
@@ -106,3 +106,16 @@ def test_options_out_of_range_are_refused_by_name(name: str, value: float) -> No
 def test_a_wrong_mask_is_refused_by_name(mask: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="mask"):
         principal_component_pursuit(np.eye(3), mask=mask)
+
+
+def test_the_strict_namespace_gives_what_numpy_gives(rng: Any) -> None:
+    strict = pytest.importorskip("array_api_strict")
+    data = rng.standard_normal((20, 3)) @ rng.standard_normal((3, 15))
+    data[:2, :2] = 1e4
+    mask = rng.random(data.shape) < 0.9
+    low, _ = principal_component_pursuit(strict.asarray(data), mask=strict.asarray(mask))
+    expected, _ = principal_component_pursuit(data, mask=mask)
+    np.testing.assert_allclose(np.asarray(low), expected, atol=1e-8)
+    problem = RobustRecovery.from_entries(strict.asarray(data), mask=strict.asarray(mask))
+    same = RobustRecovery.from_entries(data, mask=mask)
+    assert estimate_rank(problem) == estimate_rank(same)
