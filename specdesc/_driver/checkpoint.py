@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
+
 from specdesc._driver import fingerprint
 from specdesc._driver.history import Records
 from specdesc._driver.packing import Packed, pack, unpack
@@ -57,7 +59,7 @@ def write(
         "arrays": {name: each[1:] for name, each in packed.items()},
     }
     arrays = {name: each.values for name, each in packed.items()}
-    host.write_npz(path, {_NOTE: host.text(json.dumps(note)), **arrays})
+    host.write_npz(path, {_NOTE: numpy.asarray(json.dumps(note)), **arrays})
 
 
 def read(path: Path, run: dict[str, str], like: Array, /, *, backend: Backend) -> Snapshot:

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from specdesc._driver.packing import Packed, pack
-from specdesc._lib import host
+import numpy
+
+from specdesc._driver.packing import Packed, in_axes, pack
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
@@ -95,7 +96,7 @@ def _columns(points: list[Point]) -> Records:
     certificates = [point.certificate for point in points]
     found = next((each for each in certificates if each is not None), None)
     # A point whose value is not finite may have none: it gets a NaN.
-    nan = None if found is None else found._replace(values=host.nan_like(found.values))
+    nan = None if found is None else found._replace(values=numpy.full_like(found.values, numpy.nan))
     return Records(
         tuple(point.step for point in points),
         _column([point.value for point in points]),
@@ -104,7 +105,7 @@ def _columns(points: list[Point]) -> Records:
 
 
 def _column(rows: list[Packed]) -> Packed:
-    values = host.stack([host.in_axes(row.values, row.order) for row in rows])
+    values = numpy.stack([in_axes(row) for row in rows])
     return Packed(values, rows[0].dtype, tuple(range(values.ndim)))
 
 

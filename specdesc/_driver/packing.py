@@ -9,8 +9,8 @@ float32, which holds every bfloat16 exactly.
 from typing import NamedTuple
 
 import array_api_compat
+import numpy
 
-from specdesc._lib import host
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
@@ -27,14 +27,30 @@ class Packed(NamedTuple):
     scalar: bool = False  # whether it was a scalar of NumPy
 
 
+def _memory_order(values: Array, /) -> tuple[int, ...]:
+    """Return the axes of a host array from the largest stride to the smallest."""
+    return tuple(sorted(range(values.ndim), key=lambda axis: -abs(values.strides[axis])))
+
+
+def _in_order(values: Array, axes: tuple[int, ...]) -> Array:
+    """Return a host array, contiguous, with its axes in another order."""
+    # No ascontiguousarray: that gives a 0-d array one axis.
+    return numpy.array(numpy.transpose(values, axes), order="C")
+
+
+def in_axes(packed: Packed, /) -> Array:
+    """Return the values with the axes that the array had, without a copy."""
+    return numpy.transpose(packed.values, numpy.argsort(packed.order))
+
+
 def pack(x: Array, /, *, backend: Backend) -> Packed:
     """Copy an array, or a Python number, to the host."""
     half = not isinstance(x, (int, float, complex)) and str(x.dtype).endswith(HALF)
     xp = backend.xp
     values = backend.to_host(xp.astype(x, xp.float32) if half else x)
-    order = host.memory_order(values)
+    order = _memory_order(values)
     dtype = HALF if half else str(values.dtype)
-    return Packed(host.in_order(values, order), dtype, order, host.is_scalar(x))
+    return Packed(_in_order(values, order), dtype, order, isinstance(x, numpy.generic))
 
 
 def unpack(packed: Packed, like: Array, /, *, backend: Backend) -> Array:

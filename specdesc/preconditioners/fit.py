@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from specdesc._lib import host
+import numpy
+
 from specdesc._lib.typing import Array
 from specdesc.backends import load
 from specdesc.preconditioners import kernels
@@ -68,7 +69,7 @@ def _kappa(q: float) -> float:
 
 @cache
 def _points(steps: tuple[tuple[float, ...], ...]) -> tuple[Array, Array]:
-    s = host.log_spaced(-DECADES, 0.0, POINTS)
+    s = numpy.logspace(-DECADES, 0.0, POINTS)
     return s, response(steps, s)
 
 

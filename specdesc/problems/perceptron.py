@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy
+
 from specdesc._lib import host
 from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
@@ -137,4 +139,4 @@ def _isometry(block: Array) -> Array:
     """Return a host matrix of the same shape with orthonormal columns, or rows if it is wide."""
     if block.shape[0] < block.shape[1]:
         return _isometry(block.T).T
-    return host.orthonormal(block)
+    return numpy.linalg.qr(block)[0]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy
+
 from specdesc import backends
 from specdesc._lib import extras, host
 from specdesc._lib.arrays import per_batch
@@ -115,7 +117,7 @@ def random_regression(
         With its truth.
     """
     random = host.generator(seed)
-    left, right = (host.orthonormal(random.standard_normal((k, rank))) for k in (m, n))
+    left, right = (numpy.linalg.qr(random.standard_normal((k, rank)))[0] for k in (m, n))
     truth = left @ right.T
     inputs = random.standard_normal((count, n))
     errors = student_t((count, m), tail, (seed,), 0)[0][0]
@@ -229,8 +231,8 @@ def digits(
     data = extras.require("sklearn.datasets", "data").load_digits()
     leaf = backends.load(backend)
     order = host.generator(seed).permutation(data.target.size)
-    inputs = host.with_ones(data.data[order] / 16.0)
-    labels = (data.target[order][:, None] == host.as_array(range(10))) * 1.0
+    inputs = numpy.insert(data.data[order] / 16.0, data.data.shape[1], 1.0, axis=1)
+    labels = (data.target[order][:, None] == numpy.asarray(range(10))) * 1.0
     split = data.target.size - round(held_out * data.target.size)
 
     def problem(rows: slice, ridge: float) -> MultinomialRegression:

@@ -1,5 +1,7 @@
 """Samples of a stochastic objective as pure functions of a seed and the step."""
 
+import numpy
+
 from specdesc._lib import host
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
@@ -24,5 +26,5 @@ def student_t(
     # The 1 at the end: a generator takes trailing zeros of its seed for nothing, so that
     # (seed, 0) would repeat the numbers that the problem itself was drawn from.
     generators = [host.generator((seed, t, 1)) for seed in seeds]
-    noise = host.stacked([each.standard_t(degrees, shape) for each in generators])
-    return noise, host.stacked([each.standard_normal() for each in generators])
+    noise = numpy.stack([each.standard_t(degrees, shape) for each in generators])
+    return noise, numpy.stack([each.standard_normal() for each in generators])

@@ -1,5 +1,7 @@
 """Random robust recovery problems whose solution is known."""
 
+import numpy
+
 from specdesc import backends
 from specdesc._lib import host
 from specdesc._lib.checks import check_integer
@@ -62,8 +64,8 @@ def random_recovery(
         msg = f"condition must be a finite number of at least 1, got {condition!r}"
         raise ValueError(msg)
     random = host.generator(seed)
-    left, right = (host.orthonormal(random.standard_normal((n, rank))) for _ in range(2))
-    truth = (left * host.spaced(1.0, 1.0 / condition, rank)) @ right.T
+    left, right = (numpy.linalg.qr(random.standard_normal((n, rank)))[0] for _ in range(2))
+    truth = (left * numpy.linspace(1.0, 1.0 / condition, rank)) @ right.T
     matrices = random.standard_normal((measurements, n, n))
     observed = matrices.reshape(measurements, -1) @ truth.reshape(-1)
     hit = random.permutation(measurements)[: round(outliers * measurements)]

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy
+
 from specdesc import rules, schedules
-from specdesc._lib import host
 from specdesc._lib.typing import Array
 from specdesc._minimize import minimize
 from specdesc.backends import Backend
@@ -97,7 +98,7 @@ def joined(outcomes: list[Outcome], /) -> Outcome:
         return outcomes[0]
     return replace(
         outcomes[0],
-        values=host.stack([outcome.values for outcome in outcomes]),
+        values=numpy.stack([outcome.values for outcome in outcomes]),
         seconds=sum(outcome.seconds for outcome in outcomes),
         losses=_averaged([outcome.losses for outcome in outcomes]),
         errors=_averaged([outcome.errors for outcome in outcomes]),

@@ -135,7 +135,7 @@ def shown_limits(data: Data, /) -> tuple[float, float]:
     if data.form.limits is not None:
         return data.form.limits
     sizes = abs(data.values) if data.values.dtype.kind == "c" else data.values
-    low, high = host.quantiles(sizes[numpy.isfinite(sizes)], (0.005, 0.995))
+    low, high = numpy.quantile(sizes[numpy.isfinite(sizes)], (0.005, 0.995))
     return float(low), float(high)
 
 

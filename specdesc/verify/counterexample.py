@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy
+
 from specdesc._lib import host
 from specdesc._lib.typing import Array
 from specdesc.problems import TraceLocked
@@ -74,7 +76,7 @@ CLAIM = Claim(
 
 
 def _locked(trial: Trial, c: float, steps: int) -> dict[str, Any]:
-    start = trial.array(host.as_array(SYMMETRIC))
+    start = trial.array(numpy.asarray(SYMMETRIC))
     problem = TraceLocked(c)
     schedule = geometric(0.5, 0.98)
 
@@ -97,7 +99,7 @@ def _random(trial: Trial, c: float, steps: int) -> dict[str, Any]:
     draws = [host.generator(seed).standard_normal((2, 2)) for seed in trial.seeds]
     curves = follow(
         TraceLocked(c).value_and_grad,
-        trial.array(host.stacked(draws)),
+        trial.array(numpy.stack(draws)),
         SpectralDescent(geometric(0.5, 0.98)),
         steps,
         lambda _, value: value,
@@ -109,7 +111,7 @@ def _random(trial: Trial, c: float, steps: int) -> dict[str, Any]:
 
 def _decayed(trial: Trial, decay: float) -> dict[str, float]:
     rule = SpectralDescent(frank_wolfe(decay), weight_decay=decay)
-    start = trial.array(host.as_array(((1.0, 0.0), (0.0, 0.6))))
+    start = trial.array(numpy.asarray(((1.0, 0.0), (0.0, 0.6))))
     problem = TraceLocked(0.5, centre=1.0, form="entrywise")
     steps = trial.pick(1000, 20000)
     curve = follow(

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from specdesc._lib import host
+import numpy
+
 from specdesc._lib.typing import Array
 from specdesc._minimize import minimize
 from specdesc.backends import Backend
@@ -33,7 +34,13 @@ def follow(
 
     minimize(value_and_grad, start, rule, steps=steps, callback=note)
     heights += [heights[-1]] * (steps + 1 - len(heights))
-    return host.stacked(heights)
+    return numpy.stack(heights)
+
+
+def fitted_power(x: Array, y: Array, /) -> tuple[float, float]:
+    """Return the exponent and the factor of the power law that fits best, in logarithms."""
+    exponent, constant = numpy.polyfit(numpy.log(x), numpy.log(y), 1)
+    return float(exponent), float(numpy.exp(constant))
 
 
 def thinned(curve: Sequence[float], points: int = 100, /) -> tuple[list[int], list[float]]:
@@ -46,7 +53,7 @@ def thinned(curve: Sequence[float], points: int = 100, /) -> tuple[list[int], li
 
 def band(rows: Sequence[Sequence[float]], /) -> tuple[list[float], list[float], list[float]]:
     """Return the least, the median and the largest of several curves at each point."""
-    low, middle, high = host.quantiles(rows, (0.0, 0.5, 1.0))
+    low, middle, high = numpy.quantile(rows, (0.0, 0.5, 1.0), axis=0)
     return list(low), list(middle), list(high)
 
 

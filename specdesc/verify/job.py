@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from specdesc import backends
 from specdesc._lib import extras, host
 from specdesc.backends import Backend
@@ -109,7 +111,7 @@ def verify(options: Options, say: Callable[[str], None] = print, /) -> dict[str,
 
 def _check_precision(leaf: Backend) -> None:
     try:
-        leaf.from_host(host.as_array([0.0]), dtype="float64")
+        leaf.from_host(numpy.asarray([0.0]), dtype="float64")
     except ValueError as error:
         msg = f"{leaf.name}: {error}; claims need double precision"
         raise UsageError(msg) from error

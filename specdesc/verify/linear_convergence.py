@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy
+
 from specdesc._lib import host
 from specdesc._lib.typing import Array
 from specdesc._truncate import truncated_spectral_step
@@ -135,7 +137,7 @@ def _measure(
         lambda x, _: _norms(x - truth, trial) / _norms(truth, trial),
         trial.backend,
     )
-    bounds = host.as_array([[q**t] for t in range(steps + 1)])
+    bounds = numpy.asarray([[q**t] for t in range(steps + 1)])
     points, _ = thinned(errors[:, 0])
     # Where a run has reached the rounding of its numbers there is no rate to be seen any more.
     seen = [row[row > 1e-13] for row in errors.T]
@@ -166,12 +168,12 @@ def _beyond(trial: Trial) -> dict[str, float]:
         lambda x, _: problem.error(x),
         trial.backend,
     )[-1]
-    return {"median": float(host.quantiles(last, (0.5,))[0]), "largest": float(last.max())}
+    return {"median": float(numpy.median(last)), "largest": float(last.max())}
 
 
 def _truths(trial: Trial) -> Array:
     drawn = [host.generator(seed).standard_normal((N, N)) for seed in trial.seeds]
-    return trial.array(host.stacked(drawn))
+    return trial.array(numpy.stack(drawn))
 
 
 def _norms(x: Array, trial: Trial) -> Array:

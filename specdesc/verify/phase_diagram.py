@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from specdesc._lib import host
+import numpy
+
 from specdesc._lib.typing import Array
 from specdesc.problems import (
     RobustRecovery,
@@ -173,13 +174,13 @@ def _solved(trial: Trial, problem: RobustRecovery, name: str) -> Array:
 
 def _mean(errors: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
     """Return the share of the seeds that succeed in each cell."""
-    good = host.as_array(errors) <= SUCCESS
+    good = numpy.asarray(errors) <= SUCCESS
     shares: list[list[float]] = good.mean(axis=0).tolist()
     return shares
 
 
 def _area(rows: Sequence[Sequence[float]]) -> float:
-    return float(host.as_array(rows).mean())
+    return float(numpy.asarray(rows).mean())
 
 
 def _claimed(
@@ -211,7 +212,7 @@ def _draw(
             axis.set_axis_off()
         for axis, (name, shares) in zip(row, maps[plane.kind].items(), strict=False):
             axis.imshow(
-                host.as_array(shares).T, origin="lower", vmin=0, vmax=1, cmap="gray", aspect="auto"
+                numpy.asarray(shares).T, origin="lower", vmin=0, vmax=1, cmap="gray", aspect="auto"
             )
             axis.set_title(name.replace(", ", ",\n"), fontsize="small")
             axis.set_xticks(range(len(plane.counts)), map("{:g}".format, plane.counts), fontsize=6)

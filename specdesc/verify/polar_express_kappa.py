@@ -5,6 +5,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy
+
 from specdesc import minimax
 from specdesc._lib import host
 from specdesc._orthogonalize import orthogonalize
@@ -63,10 +65,7 @@ def run(trial: Trial, /) -> Finding:
     holds = all(closer[name] > 1.0 for name in express)
     medians = {
         spectrum: {
-            name: [
-                float(host.quantiles([cell[name][i] for cell in cells], (0.5,))[0])
-                for i in range(2)
-            ]
+            name: [float(numpy.median([cell[name][i] for cell in cells])) for i in range(2)]
             for name in ITERATIONS
         }
         for spectrum, cells in matrices.items()
@@ -112,7 +111,7 @@ CLAIM = Claim(
 def _fit(name: str) -> dict[str, Any]:
     polynomial = replace(iteration(name), geometry="elementwise", normalize=False)
     errors = {f"{kappa:g}": polynomial.fit_kappa(kappa).error for kappa in KAPPAS}
-    grid = host.log_spaced(-5.0, 0.0, 4001)
+    grid = numpy.logspace(-5.0, 0.0, 4001)
     values = polynomial(grid[:, None])[:, 0]
     four = polynomial.fit_kappa(4.0)
     thin = slice(None, None, 40)
@@ -133,10 +132,10 @@ def _matrices(
     trial: Trial, spectrum: str, seed: int, fits: dict[str, Any]
 ) -> dict[str, tuple[float, float]]:
     """Return relative distances of each iteration to kappa = 4 and to the sign."""
-    u, s, vh = host.svd(host.generator(seed).standard_normal(SHAPE))
+    u, s, vh = numpy.linalg.svd(host.generator(seed).standard_normal(SHAPE), full_matrices=False)
     law = SPECTRA[spectrum]
     if law is not None:
-        s = host.as_array([law(float(i)) for i in range(len(s))])
+        s = numpy.asarray([law(float(i)) for i in range(len(s))])
     x = trial.array((u * s) @ vh)
     sign = orthogonalize(x)
     found = {}

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy
+
 from specdesc._lib import host
 from specdesc._lib.typing import Array
 from specdesc.diagnostics import step_stationarity
@@ -11,7 +13,7 @@ from specdesc.problems import NoisyQuadratic, random_quadratic
 from specdesc.prox import SpectralBall
 from specdesc.rules import ProximalSpectral, ProximalStorm
 from specdesc.verify.claim import Verdict
-from specdesc.verify.curves import draw_band
+from specdesc.verify.curves import draw_band, fitted_power
 from specdesc.verify.trial import Trial
 
 #: The set-up, the same for every rate.
@@ -71,7 +73,7 @@ def mean_stationarity(
             )
             found.append(given.backend.to_host(measure))
         before, x = x, after
-    means: list[float] = host.stacked(found).mean(axis=0).tolist()
+    means: list[float] = numpy.stack(found).mean(axis=0).tolist()
     return means
 
 
@@ -85,12 +87,12 @@ def slopes(lengths: Sequence[int], means: Sequence[Sequence[float]], /) -> dict[
     means : sequence of sequences of float
         One row a length, one number a seed; the same seeds in each row.
     """
-    sizes = host.as_array([float(length) for length in lengths])
-    rows = host.as_array(means)
+    sizes = numpy.asarray([float(length) for length in lengths])
+    rows = numpy.asarray(means)
     count = rows.shape[1]
     random = host.generator(0)
     drawn = [_slope(sizes, rows[:, random.integers(0, count, count)]) for _ in range(RESAMPLES)]
-    low, high = host.quantiles(drawn, (0.025, 0.975))
+    low, high = numpy.quantile(drawn, (0.025, 0.975), axis=0)
     return {
         "slope": _slope(sizes, rows),
         "interval": [float(low), float(high)],
@@ -162,7 +164,7 @@ def draw(
 
 
 def _slope(lengths: Array, rows: Array) -> float:
-    return host.fitted_power(lengths, rows.mean(axis=1))[0]
+    return fitted_power(lengths, rows.mean(axis=1))[0]
 
 
 def ball() -> SpectralBall:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy
+
 from specdesc import schedules
 from specdesc._lib import host
 from specdesc._lib.typing import Array
@@ -12,7 +14,7 @@ from specdesc.problems import NuclearDistance, random_recovery
 from specdesc.rules import Rule, SpectralDescent, TruncatedSpectralDescent
 from specdesc.verify import races
 from specdesc.verify.claim import Claim, Finding
-from specdesc.verify.curves import draw_band, follow
+from specdesc.verify.curves import draw_band, fitted_power, follow
 from specdesc.verify.races import SPECTRAL, truncated
 from specdesc.verify.trial import Trial
 
@@ -108,7 +110,7 @@ def _bounded(trial: Trial, kind: str, share: float) -> float:
     """
     truths = [host.generator(seed).standard_normal((N, N)) for seed in trial.seeds]
     problem = NuclearDistance(
-        trial.array(host.stacked([each / (each * each).sum() ** 0.5 for each in truths]))
+        trial.array(numpy.stack([each / (each * each).sum() ** 0.5 for each in truths]))
     )
     slack = 1.0 - share  # alignment 1, less decay times the norm of the solution
     if kind == "sublinear":
@@ -182,7 +184,7 @@ def _slope(cell: dict[str, Any]) -> float:
     """Return the exponent from step 30 on, over the mean of the shares."""
     late = [i for i, t in enumerate(cell["points"]) if t >= 30]
     means = [sum(row[i] for row in cell["gaps"]) / len(cell["gaps"]) for i in late]
-    return host.fitted_power(host.as_array([cell["points"][i] for i in late]), means)[0]
+    return fitted_power(numpy.asarray([cell["points"][i] for i in late]), means)[0]
 
 
 def _draw(cells: dict[tuple[str, float], list[dict[str, Any]]], figure: Any) -> None:
