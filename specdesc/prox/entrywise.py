@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from specdesc._lib.checks import check_positive_rank
 from specdesc.prox import penalties, sets
-from specdesc.prox.geometries import Frame
+from specdesc.prox.frames import ENTRIES, MAGNITUDES, Frame
 from specdesc.prox.operator import Axes, BoundedSet, Operator, check_non_negative
 
 
@@ -31,7 +31,7 @@ class MaxBall(BoundedSet):
 
     radius: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
     is_set: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class L1Ball(BoundedSet):
 
     radius: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
     is_set: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Sparse(Operator):
 
     count: int
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
     is_set: ClassVar[bool] = True
     is_convex: ClassVar[bool] = False
 
@@ -122,7 +122,7 @@ class Box(BoundedSet):
     low: float
     high: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "entries"
+    frame: ClassVar[Frame] = ENTRIES
     is_set: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ class Simplex(BoundedSet):
 
     total: float = 1.0
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "entries"
+    frame: ClassVar[Frame] = ENTRIES
     is_set: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -184,7 +184,7 @@ class L1(Operator):
 
     weight: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
 
     def __post_init__(self) -> None:
         check_non_negative(self.weight, "weight")
@@ -210,7 +210,7 @@ class L0(Operator):
 
     weight: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
     is_convex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -238,7 +238,7 @@ class ElasticNet(Operator):
     linear: float
     square: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
 
     def __post_init__(self) -> None:
         check_non_negative(self.linear, "linear")
@@ -266,7 +266,7 @@ class Huber(Operator):
     weight: float
     delta: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
 
     def __post_init__(self) -> None:
         check_non_negative(self.weight, "weight")
@@ -296,7 +296,7 @@ class MCP(Operator):
     weight: float
     a: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
     is_convex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -327,7 +327,7 @@ class SCAD(Operator):
     weight: float
     a: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "magnitudes"
+    frame: ClassVar[Frame] = MAGNITUDES
     is_convex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple, Protocol
 
 from specdesc._linalg.magnitudes import GEOMETRIES, Geometry
+from specdesc.prox.frames import Frame
 from specdesc.prox.profile import Penalty, SetProfile
-
-#: What a function depends on: singular values, abs of entries, entries, or the Frobenius norm.
-Frame = Literal["singular values", "magnitudes", "entries", "norm"]
 
 How = Literal["magnitudes", "Euclidean projection", "bisection"]
 
@@ -17,13 +15,6 @@ AXES: dict[Geometry, tuple[int, ...]] = {
     "rows": (-1,),
     "columns": (-2,),
     "global": (-2, -1),
-}
-
-_NATIVE: dict[Frame, tuple[Geometry, ...]] = {
-    "singular values": ("spectral",),
-    "magnitudes": ("elementwise",),
-    "entries": ("elementwise",),
-    "norm": GEOMETRIES,
 }
 
 
@@ -79,10 +70,10 @@ def how(g: Framed, geometry: Geometry, /) -> How | None:
     singular values). Isotropic phi, of the whole or of groups over which g is a sum, projects like
     Euclid, and has the Euclidean prox with another step for convex g (derived).
     """
-    if geometry in _NATIVE[g.frame]:
+    if geometry in g.frame.geometries:
         return "magnitudes"
     isotropic = geometry == "global" or (
-        g.profile.separable and g.frame != "singular values" and geometry != "spectral"
+        g.profile.separable and not g.frame.unitary and geometry != "spectral"
     )
     if not isotropic:
         return None

@@ -11,73 +11,10 @@ from specdesc._linalg.basic import balance, restore
 from specdesc._linalg.magnitudes import Parts
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
-from specdesc.prox import geometries, sets
+from specdesc.prox import sets
+from specdesc.prox.frames import Frame
 from specdesc.prox.operator import Operator
-
-
-@dataclass(frozen=True)
-class PSD(Operator):
-    """The Hermitian positive semi-definite matrices.
-
-    Notes
-    -----
-    The projection clips the eigenvalues of the Hermitian part at 0, by one `eigh`. For a Hermitian
-    `y` it is nearest in every unitarily invariant geometry. For another `y` this holds for the
-    Frobenius norm alone, and the spectral `anisotropic_prox` says so by status 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from specdesc import prox
-    >>> prox.PSD().prox(np.diag([3.0, -1.0]))
-    array([[3., 0.],
-           [0., 0.]])
-    """
-
-    is_set: ClassVar[bool] = True
-
-    @property
-    def profile(self) -> Any:
-        """A clip of eigenvalues."""
-        return sets.Box(0.0, float("inf"))
-
-    def violation(self, x: Array, /) -> Array:
-        """Return the larger of the most negative eigenvalue and the norm of the skew part."""
-        backend, matrix = self._enter(x)
-        with backend.guard(x):
-            if 0 in matrix.shape:
-                return super().violation(x)
-            taken = _eigenvalues(matrix, backend)
-            return magnitudes.number(_violation(taken, backend), taken, backend=backend)
-
-    def _check(self, x: Array) -> None:
-        if x.shape[-1] != x.shape[-2]:
-            msg = f"x must have square matrices for PSD, got shape {tuple(x.shape)}"
-            raise ValueError(msg)
-
-    def _take_apart(self, x: Array, backend: Backend) -> "_Eigenvalues":
-        return _eigenvalues(x, backend)
-
-    def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
-        scale = backend.xp.max(backend.xp.abs(taken.magnitudes), axis=-1)
-        return _violation(taken, backend) <= slack * scale
-
-    def _anisotropic(
-        self,
-        x: Array,
-        step: Array,
-        preconditioner: Preconditioner,
-        how: geometries.How,
-        backend: Backend,
-    ) -> tuple[Array, Array]:
-        point, status = super()._anisotropic(x, step, preconditioner, how, backend)
-        if how == "Euclidean projection":
-            return point, status
-        xp = backend.xp
-        taken = _eigenvalues(x, backend)
-        largest = xp.max(xp.abs(taken.magnitudes), axis=-1)
-        skew = taken.skew > magnitudes.slack(x, xp=xp) * largest
-        return point, xp.where(skew & (status == 0), status + 1, status)
+from specdesc.prox.profile import Phi
 
 
 @dataclass(frozen=True)
@@ -110,6 +47,70 @@ def _eigenvalues(x: Array, backend: Backend) -> _Eigenvalues:
     return _Eigenvalues(x, balanced.finite, values * scale, vectors, skew[..., 0], backend)
 
 
-def _violation(taken: Any, backend: Backend) -> Array:
+def _skew(taken: Parts) -> Array:
+    """Return the Frobenius norms of the skew parts."""
+    assert isinstance(taken, _Eigenvalues)  # noqa: S101
+    return taken.skew
+
+
+def _violation(taken: Parts, backend: Backend) -> Array:
     xp = backend.xp
-    return xp.maximum(xp.clip(-xp.min(taken.magnitudes, axis=-1), min=0.0), taken.skew)
+    return xp.maximum(xp.clip(-xp.min(taken.magnitudes, axis=-1), min=0.0), _skew(taken))
+
+
+EIGENVALUES = Frame("eigenvalues", ("spectral",), _eigenvalues, unitary=True)
+
+
+@dataclass(frozen=True)
+class PSD(Operator):
+    """The Hermitian positive semi-definite matrices.
+
+    Notes
+    -----
+    The projection clips the eigenvalues of the Hermitian part at 0, by one `eigh`. For a Hermitian
+    `y` it is nearest in every unitarily invariant geometry. For another `y` this holds for the
+    Frobenius norm alone, and the spectral `anisotropic_prox` says so by status 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.PSD().prox(np.diag([3.0, -1.0]))
+    array([[3., 0.],
+           [0., 0.]])
+    """
+
+    is_set: ClassVar[bool] = True
+    frame: ClassVar[Frame] = EIGENVALUES
+
+    @property
+    def profile(self) -> Any:
+        """A clip of eigenvalues."""
+        return sets.Box(0.0, float("inf"))
+
+    def violation(self, x: Array, /) -> Array:
+        """Return the larger of the most negative eigenvalue and the norm of the skew part."""
+        backend, matrix = self._enter(x)
+        with backend.guard(x):
+            if 0 in matrix.shape:
+                return super().violation(x)
+            taken = self._take_apart(matrix, backend)
+            return magnitudes.number(_violation(taken, backend), taken, backend=backend)
+
+    def _check(self, x: Array) -> None:
+        if x.shape[-1] != x.shape[-2]:
+            msg = f"x must have square matrices for PSD, got shape {tuple(x.shape)}"
+            raise ValueError(msg)
+
+    def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
+        scale = backend.xp.max(backend.xp.abs(taken.magnitudes), axis=-1)
+        return _violation(taken, backend) <= slack * scale
+
+    def _by_magnitudes(
+        self, own: Parts, phi: Phi, preconditioner: Preconditioner, backend: Backend
+    ) -> tuple[Array, Array]:
+        point, status = super()._by_magnitudes(own, phi, preconditioner, backend)
+        xp = backend.xp
+        largest = xp.max(xp.abs(own.magnitudes), axis=-1)
+        skew = _skew(own) > magnitudes.slack(own.matrix, xp=xp) * largest
+        return point, xp.where(skew & (status == 0), status + 1, status)

@@ -7,26 +7,18 @@ from specdesc._lib.dtypes import is_complex, real_dtype, working
 from specdesc._lib.typing import Array
 from specdesc._linalg import magnitudes
 from specdesc._linalg.basic import all_finite, restore
-from specdesc._linalg.magnitudes import Geometry, Parts
+from specdesc._linalg.magnitudes import Parts
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
 from specdesc.backends.entry import check_per_matrix, check_supported, enter
 from specdesc.preconditioners import Preconditioner
 from specdesc.preconditioners.kernels import Quadratic
-from specdesc.prox import geometries, isotropic, real
-from specdesc.prox.geometries import Frame
+from specdesc.prox import geometries, isotropic
+from specdesc.prox.frames import NORM, SINGULAR_VALUES, Frame
 from specdesc.prox.profile import Bounded, Penalty, Phi, SetProfile
 
 #: Which axes of an array are one point.
 Axes = tuple[Literal[-2], Literal[-1]] | tuple[Literal[-1]]
-
-#: The geometry in which the prox of each kind is the Euclidean one.
-_OWN: dict[Frame, Geometry] = {
-    "singular values": "spectral",
-    "magnitudes": "elementwise",
-    "entries": "elementwise",
-    "norm": "global",
-}
 
 
 class Function(Protocol):
@@ -83,7 +75,7 @@ class Operator:
 
     is_convex: ClassVar[bool] = True
     is_set: ClassVar[bool] = False
-    frame: ClassVar[Frame] = "singular values"
+    frame: ClassVar[Frame] = SINGULAR_VALUES
 
     @property
     def profile(self) -> Any:
@@ -260,7 +252,7 @@ class Operator:
     def _admit(self, x: Array, name: str, backend: Backend) -> Array:
         """Return an array as a stack of matrices that this function is defined for."""
         check_supported(f"prox.{type(self).__name__}", backend)
-        if self.frame == "entries" and is_complex(backend.xp, x.dtype):
+        if self.frame.signed and is_complex(backend.xp, x.dtype):
             msg = f"{name} must be real for {type(self).__name__}, got {x.dtype}"
             raise TypeError(msg)
         matrix = x[..., None, :] if getattr(self, "axes", None) == (-1,) else x
@@ -272,9 +264,7 @@ class Operator:
         return
 
     def _take_apart(self, x: Array, backend: Backend) -> Parts:
-        if self.frame == "entries":
-            return real.entries(x, backend)
-        return magnitudes.take_apart(x, _OWN[self.frame], backend=backend)
+        return self.frame.split(x, backend)
 
     def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
         profile: SetProfile = self.profile
@@ -317,25 +307,35 @@ class Operator:
         how: geometries.How,
         backend: Backend,
     ) -> tuple[Array, Array]:
-        xp, reach = backend.xp, preconditioner.reach
-        needed = geometries.needs_kernel(self, preconditioner.geometry)
-        kernel = preconditioner.kernel if needed else Quadratic()
-        phi = Phi(kernel, preconditioner.eps, step)
+        """Return the prox in the geometry of a preconditioner, and its status."""
         own = self._take_apart(x, backend)
-        if how == "bisection":
-            s = isotropic.solve(self.profile, own, preconditioner, step, backend)
-            return own.rebuild(s), status_of(own, None, backend)
-        if how == "Euclidean projection":
-            point = self._in_frame(own, phi, backend)
-            moved = magnitudes.norm(
-                working(xp, point) - working(xp, x),
-                geometries.AXES[preconditioner.geometry],
-                xp=xp,
-            )
-            longest = xp.max(xp.max(moved, axis=-1), axis=-1, keepdims=True)
-            return point, status_of(own, longest, backend, step, reach)
-        taken = own
-        if self.frame == "norm":
+        needed = geometries.needs_kernel(self, preconditioner.geometry)
+        phi = Phi(preconditioner.kernel if needed else Quadratic(), preconditioner.eps, step)
+        match how:
+            case "bisection":
+                s = isotropic.solve(self.profile, own, preconditioner, step, backend)
+                return own.rebuild(s), status_of(own, None, backend)
+            case "Euclidean projection":
+                return self._projected(own, phi, preconditioner, backend)
+            case "magnitudes":
+                return self._by_magnitudes(own, phi, preconditioner, backend)
+
+    def _projected(
+        self, own: Parts, phi: Phi, preconditioner: Preconditioner, backend: Backend
+    ) -> tuple[Array, Array]:
+        """Project like Euclid, and say where that is farther than the kernel reaches."""
+        xp, axes = backend.xp, geometries.AXES[preconditioner.geometry]
+        point = self._in_frame(own, phi, backend)
+        moved = magnitudes.norm(working(xp, point) - working(xp, own.matrix), axes, xp=xp)
+        longest = xp.max(xp.max(moved, axis=-1), axis=-1, keepdims=True)
+        return point, status_of(own, longest, backend, phi.step, preconditioner.reach)
+
+    def _by_magnitudes(
+        self, own: Parts, phi: Phi, preconditioner: Preconditioner, backend: Backend
+    ) -> tuple[Array, Array]:
+        """Solve for the magnitudes of the geometry, each by itself or with one multiplier."""
+        xp, x, taken = backend.xp, own.matrix, own
+        if self.frame == NORM:  # it is a function of the magnitudes of every geometry
             check_supported(f"preconditioners[{preconditioner.geometry}]", backend)
             taken = magnitudes.take_apart(x, preconditioner.geometry, backend=backend)
         s = self._magnitudes(taken.magnitudes, phi, backend)
@@ -347,7 +347,7 @@ class Operator:
         point = xp.where(inside[..., None, None], x, point)
         longest = xp.where(inside[..., None], xp.zeros_like(longest), longest)
         point = restore(point, taken.finite, backend=backend)
-        return point, status_of(own, longest, backend, step, reach)
+        return point, status_of(own, longest, backend, phi.step, preconditioner.reach)
 
 
 class BoundedSet(Operator):
@@ -364,7 +364,7 @@ class BoundedSet(Operator):
             profile: Bounded = self.profile
             slack = magnitudes.slack(matrix, xp=xp) / 8.0
             s = taken.magnitudes
-            if self.frame == "entries":
+            if self.frame.signed:
                 point = taken.rebuild(profile.support(-s, slack, xp=xp))
             else:
                 point = -taken.rebuild(profile.support(s, slack, xp=xp))
@@ -390,10 +390,10 @@ def status_of(
     status = xp.where(finite, zero, zero + 2)
     if longest is None or step is None or reach == float("inf"):
         return status
-    room = 1.0 + magnitudes.slack(taken.matrix, xp=xp)
+    relative = 1.0 + magnitudes.slack(taken.matrix, xp=xp)
     largest = xp.max(taken.magnitudes, axis=-1, keepdims=True)
     rounding = magnitudes.slack(taken.matrix, xp=xp) * largest
-    far = (longest > step * (reach * room) + rounding)[..., 0]
+    far = (longest > step * (reach * relative) + rounding)[..., 0]
     return xp.where(far & finite, zero + 1, status)
 
 

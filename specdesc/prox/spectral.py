@@ -13,6 +13,7 @@ from specdesc._polar_factor.fixed import isometry
 from specdesc._polar_factor.solvers import on_device
 from specdesc.backends import Backend
 from specdesc.prox import penalties, sets
+from specdesc.prox.frames import MAGNITUDES, NORM
 from specdesc.prox.operator import BoundedSet, Operator, check_non_negative
 
 #: A least singular value of this part of the largest can be told from a Gram matrix.
@@ -301,7 +302,7 @@ class Spectral(Operator):
     g: Operator
 
     def __post_init__(self) -> None:
-        if self.g.is_set or self.g.frame not in ("magnitudes", "norm"):
+        if self.g.is_set or self.g.frame not in (MAGNITUDES, NORM):
             msg = f"g must be a penalty on magnitudes, got {type(self.g).__name__}"
             raise ValueError(msg)
         if isinstance(self.g.profile, penalties.Count):

@@ -8,7 +8,8 @@ from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import penalties, sets
 from specdesc.prox.entrywise import check_axes
-from specdesc.prox.geometries import Frame, How
+from specdesc.prox.frames import NORM, Frame
+from specdesc.prox.geometries import How
 from specdesc.prox.operator import Axes, BoundedSet, Operator, check_non_negative, status_of
 
 
@@ -23,7 +24,7 @@ class Zero(Operator):
     """
 
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "norm"
+    frame: ClassVar[Frame] = NORM
 
     def __post_init__(self) -> None:
         check_axes(self.axes)
@@ -62,7 +63,7 @@ class FrobeniusBall(BoundedSet):
     radius: float
     axes: Axes = (-2, -1)
     is_set: ClassVar[bool] = True
-    frame: ClassVar[Frame] = "norm"
+    frame: ClassVar[Frame] = NORM
 
     def __post_init__(self) -> None:
         check_non_negative(self.radius, "radius")
@@ -88,7 +89,7 @@ class Ridge(Operator):
 
     weight: float
     axes: Axes = (-2, -1)
-    frame: ClassVar[Frame] = "norm"
+    frame: ClassVar[Frame] = NORM
 
     def __post_init__(self) -> None:
         check_non_negative(self.weight, "weight")

@@ -14,7 +14,7 @@ from tests.support import Library
 SHAPE = (4, 3)
 SETS = {name: g for name, g in FUNCTIONS.items() if g.is_set}
 BOUNDED = {name: g for name, g in SETS.items() if hasattr(g, "lmo")}
-VECTORS = {name: g for name, g in FUNCTIONS.items() if g.frame != "singular values"}
+VECTORS = {name: g for name, g in FUNCTIONS.items() if not g.frame.unitary}
 EVERY = pytest.mark.parametrize("name", FUNCTIONS)
 EVERY_SET = pytest.mark.parametrize("name", SETS)
 EVERY_BOUNDED = pytest.mark.parametrize("name", BOUNDED)
