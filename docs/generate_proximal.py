@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from specdesc import prox
+from specdesc._lib.text import markdown
 
 PAGE = Path(__file__).resolve().parent / "proximal.md"
 MARKS = ("<!-- combinations -->\n", "<!-- end of combinations -->\n")
@@ -38,9 +39,8 @@ def table():
         }[how]
         cells.setdefault(function, {})[geometry] = word
     header = ("function", *GEOMETRIES)
-    lines = [header, ["---"] * len(header)]
-    lines += [(f"`{name}`", *(row[each] for each in GEOMETRIES)) for name, row in cells.items()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = [(f"`{name}`", *(row[each] for each in GEOMETRIES)) for name, row in cells.items()]
+    return "\n".join(markdown(header, rows))
 
 
 if __name__ == "__main__":

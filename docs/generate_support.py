@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from specdesc._lib.text import markdown
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "support.md"
 README = ROOT / "README.md"
@@ -170,8 +172,7 @@ def _unverified(tables):
 
 
 def _table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(markdown(header, rows))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ import os
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from specdesc._driver import checkpoint as files
 from specdesc._driver import resume
-from specdesc._driver.bar import progress_bar
 from specdesc._driver.checkpoint import Snapshot
 from specdesc._driver.history import Point, Recorder, Records
 from specdesc._driver.packing import unpack
+from specdesc._lib.progress import bar as progress_bar
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 from specdesc.backends.entry import enter
@@ -159,37 +158,29 @@ def minimize(
     ('steps', True)
     """
     backend = _check(x0, steps, stop, tol, checkpoint_every, history_budget)
-    now = Snapshot(0, x0, rule.init(x0), None, None)
-    file = None if checkpoint is None else resume.place(checkpoint)
-    run: dict[str, str] = {}
-    if file is not None:
-        options = {
-            "samples": "given" if samples else None,
-            "stop": "given" if stop else None,
-            "history_budget": history_budget,
-        }
-        run = resume.names(x0, rule, now.state, options, backend=backend)
-        if file.exists():
-            now = files.read(file, run, x0, backend=backend)
-            resume.check(file, now, steps, _values(value_and_grad, samples), backend=backend)
-    first, x, state, previous, records = now
+    options = {
+        "samples": "given" if samples else None,
+        "stop": "given" if stop else None,
+        "history_budget": history_budget,
+    }
+    start = Snapshot(0, x0, rule.init(x0), None, None)
+    file = resume.run_file(checkpoint, start, rule, options, backend=backend)
+    sample_of = _arguments(samples)
+    first, x, state, previous, records = file.restored(
+        start, steps, lambda x, t: value_and_grad(x, *sample_of(t))[0]
+    )
     recorder = Recorder(history_budget, backend, [] if records is None else records.points())
-
-    def save(step: int, status: str) -> None:
-        if file is not None:
-            here = Snapshot(step, x, state, previous, recorder.before(step))
-            files.write(file, here, run, status, backend=backend)
-
     status: Status = "steps"
-    with progress_bar(first, steps, progress, backend=backend) as show:
+    with progress_bar(shown=progress, total=steps + 1, first=first) as advance:
         for t in range(first, steps + 1):
             if t > first and t % checkpoint_every == 0:
-                save(t, "running")
-            sample = () if samples is None else (samples(t),)
+                here = Snapshot(t, x, state, previous, recorder.before(t))
+                file.save(here, "running")
+            sample = sample_of(t)
             value, grad = value_and_grad(x, *sample)
             verdict, certificate = _judge(x, value, grad, state, stop, tol, backend)
             recorder.add(Point(t, value, certificate))
-            show(value)
+            advance(_note(value, backend))
             if verdict is None and callback is not None and callback(t, x, value):
                 verdict = "callback"
             if verdict is not None:
@@ -203,11 +194,16 @@ def minimize(
                 earlier = x, value
                 x, state = rule.update(x, grad, state, value=value, previous_grad=before)
                 previous = earlier
-    save(t, status)
+    file.save(Snapshot(t, x, state, previous, recorder.before(t)), status)
     if status == "nonfinite" and previous is not None:
         x, value = previous
     history = _history(recorder.all(), value, backend)
     return Result(x, value, status, history, state, backend.xp.isfinite(value))
+
+
+def _note(value: Array, backend: Backend) -> Callable[[], str]:
+    """Return what stands beside the bar, when it is asked for: a look at the device."""
+    return lambda: f"value {float(backend.xp.max(value)):.4g}"
 
 
 def _check(
@@ -228,11 +224,9 @@ def _check(
     return backend
 
 
-def _values(
-    value_and_grad: Callable[..., tuple[Array, Array]], samples: Callable[[int], object] | None
-) -> Callable[[Array, int], Array]:
-    """Return the value at a point with the sample of a step."""
-    return lambda x, t: value_and_grad(x, *(() if samples is None else (samples(t),)))[0]
+def _arguments(samples: Callable[[int], object] | None) -> Callable[[int], tuple[object, ...]]:
+    """Return what the objective of a step takes next to the point."""
+    return lambda t: () if samples is None else (samples(t),)
 
 
 def _judge(

@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict
 
+from specdesc._lib.text import markdown
+
 SIGNS = {"aim": "aim", "bar": "bar", "below": "**below**", "less accurate": "**less accurate**"}
 
 
@@ -77,5 +79,4 @@ def _contestant(row, entry):
 
 
 def _table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(markdown(header, rows))

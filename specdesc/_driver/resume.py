@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from specdesc._driver import checkpoint as files
 from specdesc._driver import fingerprint
 from specdesc._driver.checkpoint import Snapshot
 from specdesc._driver.packing import unpack
@@ -13,8 +15,46 @@ from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 
 
-def place(checkpoint: str | os.PathLike[str], /) -> Path:
-    """Return the path of a checkpoint, or raise before any work is done."""
+@dataclass(frozen=True)
+class RunFile:
+    """The file that one run is written to, or none."""
+
+    path: Path | None
+    run: dict[str, str]  # what tells it from another
+    backend: Backend
+
+    def restored(
+        self, start: Snapshot, steps: int, value_at: Callable[[Array, int], Array], /
+    ) -> Snapshot:
+        """Return where the run goes on: at `start` if there is no file yet."""
+        if self.path is None or not self.path.exists():
+            return start
+        here = files.read(self.path, self.run, start.x, backend=self.backend)
+        _check(self.path, here, steps, value_at, backend=self.backend)
+        return here
+
+    def save(self, here: Snapshot, status: str, /) -> None:
+        """Write where the run is."""
+        if self.path is not None:
+            files.write(self.path, here, self.run, status, backend=self.backend)
+
+
+def run_file(
+    checkpoint: str | os.PathLike[str] | None,
+    start: Snapshot,
+    rule: Any,
+    options: Mapping[str, object],
+    /,
+    *,
+    backend: Backend,
+) -> RunFile:
+    """Return the file of a run from `start`; raise before any work is done if it has no place."""
+    if checkpoint is None:
+        return RunFile(None, {}, backend)
+    return RunFile(_place(checkpoint), _names(start, rule, options, backend=backend), backend)
+
+
+def _place(checkpoint: str | os.PathLike[str]) -> Path:
     path = Path(checkpoint)
     if path.is_dir() or not path.parent.is_dir():
         msg = f"checkpoint must be a file in a folder that exists, got {str(path)!r}"
@@ -22,16 +62,11 @@ def place(checkpoint: str | os.PathLike[str], /) -> Path:
     return path
 
 
-def names(
-    x0: Array,
-    rule: Any,
-    state: dict[str, Array],
-    options: Mapping[str, object],
-    /,
-    *,
-    backend: Backend,
+def _names(
+    start: Snapshot, rule: Any, options: Mapping[str, object], *, backend: Backend
 ) -> dict[str, str]:
     """Return what tells one run from another, in words."""
+    x0, state = start.x, start.state
     return {
         "backend": backend.name,
         "x0": fingerprint.of_array(x0, backend=backend),
@@ -41,12 +76,11 @@ def names(
     }
 
 
-def check(
+def _check(
     path: Path,
     here: Snapshot,
     steps: int,
     value_at: Callable[[Array, int], Array],
-    /,
     *,
     backend: Backend,
 ) -> None:

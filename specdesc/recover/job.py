@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from specdesc import backends
+from specdesc._lib import progress
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 from specdesc.problems import RobustRecovery, corrupt
@@ -19,7 +20,6 @@ from specdesc.recover import (
     methods,
     names,
     outputs,
-    progress,
     ranks,
     reading,
     report,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy
 
 from specdesc._lib import extras, host
+from specdesc._lib.text import aligned
 from specdesc._lib.typing import Array
 from specdesc.recover.data import Data
 from specdesc.recover.methods import ERROR_EVERY, Outcome
@@ -78,7 +79,9 @@ def table(
             ]
     rows = [[*row, f"{o.seconds:.2f}"] for row, o in zip(rows, outcomes, strict=True)]
     marks = [f"  {mark}" if i in written else "" for i in range(len(rows))]
-    return _aligned([[*header, "seconds"], *rows], ["", *marks])
+    head, *lines = aligned([[*header, "seconds"], *rows], left=3)
+    marked = [line + mark for line, mark in zip(lines, marks, strict=True)]
+    return "\n".join([head, "-" * len(head), *marked])
 
 
 def _number(value: float) -> str:
@@ -87,19 +90,6 @@ def _number(value: float) -> str:
 
 def _decibels(value: float) -> str:
     return f"{value:.2f} dB"
-
-
-def _aligned(rows: list[list[str]], marks: list[str]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    texts = [
-        "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    texts.insert(1, "-" * len(texts[0]))
-    return "\n".join(text + mark for text, mark in zip(texts, ["", *marks], strict=True))
 
 
 def figure(path: Path, outcomes: Sequence[Outcome], destroyed: Data, clean: Data | None, /) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
 from typing import Any, cast
 
+from specdesc._lib.text import aligned
 from specdesc._lib.typing import Array
 from specdesc.rules import Layout, Rule, Scale, scale_factor
 from specdesc.rules.rule import State
@@ -95,8 +96,7 @@ class Route:
     def __str__(self) -> str:
         head = ("parameter", "shape", "view", "rule", "scale", "numbers")
         rows = [head, *map(_row, self.entries)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines = aligned(rows)
         total = max(1, sum(prod(entry.shape) for entry in self.entries))
         lines += [""]
         for name, count in self.counts().items():

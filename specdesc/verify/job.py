@@ -4,8 +4,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy
 
 from specdesc import backends
-from specdesc._lib import extras, host
+from specdesc._lib import extras, host, progress
 from specdesc.backends import Backend
 from specdesc.recover.errors import UsageError
 from specdesc.verify.claim import Claim, Finding
@@ -120,11 +119,12 @@ def _check_precision(leaf: Backend) -> None:
 def _run(claim: Claim, leaf: Backend, options: Options) -> tuple[Finding, float]:
     """Return what was found and how long its cells took, in this run and in earlier ones."""
     keys: set[str] = set()
-    with _bar(claim.name) as tell:
+    # How many cells there will be only the claim knows.
+    with progress.bar(claim.name, shown=progress.wanted(), unit=" cells") as advance:
 
         def note(key: str) -> None:
             keys.add(key)
-            tell(key)
+            advance(lambda: key)
 
         trial = Trial(options.quick, leaf, _cells(claim, options), note)
         finding = claim.run(trial)
@@ -189,19 +189,3 @@ def _short(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(_short, value)) + "]"
     return str(value)
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[str], object]]:
-    """Count finished cells on a terminal; how many there will be only the claim knows."""
-    if not extras.installed("tqdm"):
-        yield lambda _: None
-        return
-    with extras.require("tqdm", "demo").tqdm(
-        desc=name, unit=" cells", leave=False, disable=None
-    ) as bar:
-
-        def tell(_: str) -> None:
-            bar.update()
-
-        yield tell
