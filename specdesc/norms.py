@@ -167,8 +167,8 @@ class _Norm:
             size = per_batch(balanced.scale)
             if 0 in x.shape:
                 return 0.0 * size
-            found = measure(balanced.matrix, backend) * size
-            return restore(found, per_batch(balanced.finite), backend=backend)
+            norm = measure(balanced.matrix, backend) * size
+            return restore(norm, per_batch(balanced.finite), backend=backend)
 
     def _uphill(self, g: Array, length: float | None) -> Array:
         backend = enter(f"norms.{type(self).__name__}", g)
@@ -184,14 +184,14 @@ class _Norm:
                 return zeros(tuple(g.shape), g, backend=backend)
             balanced = balance(working(xp, g), backend=backend)
             x = balanced.matrix
-            found = self._ascent(x, backend)
+            direction = self._ascent(x, backend)
             if length is None:
                 size = self._dual(x, backend)[..., None, None] * balanced.scale
-                found = xp.astype(size, x.dtype) * found
+                direction = xp.astype(size, x.dtype) * direction
             elif length != 1.0:
-                found = length * found
-            found = restore(found, balanced.finite, backend=backend)
-            return xp.astype(found, g.dtype, copy=False)
+                direction = length * direction
+            direction = restore(direction, balanced.finite, backend=backend)
+            return xp.astype(direction, g.dtype, copy=False)
 
 
 class _OfSpectrum(_Norm):

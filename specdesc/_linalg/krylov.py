@@ -74,8 +74,8 @@ def extend(x: Action, space: Space, y: Array, /, *, backend: Backend) -> Space:
     """Add y = XᴴX times the newest columns, as many as those: one product."""
     xp, width = backend.xp, y.shape[-1]
     # The Gram matrix holds Vᴴ y already: the first of the projections costs one product, not two.
-    known = xp.astype(space.gram[..., :, -width:], y.dtype)
-    v = against(y - xp.matmul(space.v, known), space.v, backend=backend)
+    coefficients = xp.astype(space.gram[..., :, -width:], y.dtype)
+    v = against(y - xp.matmul(space.v, coefficients), space.v, backend=backend)
     w = x.forward(v)
     new = widest(w, backend=backend)
     side = xp.matmul(backend.primitives.adjoint(widest(space.w, backend=backend)), new)

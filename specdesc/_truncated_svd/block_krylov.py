@@ -141,8 +141,8 @@ def _first_pass(
     # What a projection from the left leaves has rank n and m - columns at most.
     estimate = at_least(guess, ritz, min(n, m - columns), source, task, backend)
     done = stacks.flags(good_enough(estimate, ritz, source, task, backend), backend=backend)
-    room = n - columns
-    if room == 0 and source.dense is None:
+    remaining = n - columns
+    if remaining == 0 and source.dense is None:
         done = [True] * len(members)
 
     def triplets(some: list[Array]) -> Leading:
@@ -153,7 +153,7 @@ def _first_pass(
         return accepted.parts, None
     growing = Growing(members, source, space, [before, value]).only(accepted.left, backend)
     half = Half(*stacks.take(half, accepted.left, len(members), backend=backend))
-    y = xp.matmul(half.z, half.r)[..., -min(columns, room) :]
+    y = xp.matmul(half.z, half.r)[..., -min(columns, remaining) :]
     space = krylov.extend(growing.source.action, growing.space, y, backend=backend)
     return accepted.parts, growing._replace(space=space)
 
@@ -167,14 +167,14 @@ def _step(growing: Growing, width: int, warm: bool, task: Task, backend: Backend
     growing = growing._replace(values=values)
     m, n = source.shape[-2:]
     columns = space.v.shape[-1]
-    room, others = n - columns, min(m, n - columns)
+    remaining, others = n - columns, min(m, n - columns)
     guess = _extrapolate(values, backend)
     estimate = at_least(guess, ritz, others, source, task, backend)
     done = stacks.flags(good_enough(estimate, ritz, source, task, backend), backend=backend)
     # As many columns as the short side has: the dense SVD, where there is one, costs no more.
     budget = min(m, n) * (1 if source.dense else 4)
     spent = (len(values) - 1) * width > budget
-    full = spent or room < (width if source.dense else 1)
+    full = spent or remaining < (width if source.dense else 1)
     if full and source.dense is None:
         done = [True] * len(members)
     useless = [full] * len(members)

@@ -190,14 +190,14 @@ def _of_operator(
         lambda block: _watched(x.matmul(block), (shape[0], block.shape[-1]), finite, backend),
         lambda block: _watched(x.rmatmul(block), (shape[1], block.shape[-1]), finite, backend),
     )
-    known = x.energy
-    if known is not None:
-        known = widest(known, backend=backend)
+    energy = x.energy
+    if energy is not None:
+        energy = widest(energy, backend=backend)
     if backend.branches:
-        source = Source(shape, x.like, action, known, None, None)
+        source = Source(shape, x.like, action, energy, None, None)
         served = adaptive(source, task, start, backend=backend)
     else:
-        served = _fixed(action, x.like, shape, known, task, start, backend)
+        served = _fixed(action, x.like, shape, energy, task, start, backend)
     one = zeros((1, 1), x.like, backend=backend, real=True) + 1
     held = finite[0]
     for flag in finite[1:]:

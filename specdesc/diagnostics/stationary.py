@@ -223,6 +223,6 @@ def _of_displacement(
         lengths = magnitudes.norm(x, (-2, -1), xp=xp)[..., 0] / (
             step[..., None] if step.ndim else step
         )
-        room = limit + magnitudes.slack(x, xp=xp) * (1.0 + lengths)
-        s = xp.where(s <= room, xp.clip(s, max=limit), s)
+        bound = limit + magnitudes.slack(x, xp=xp) * (1.0 + lengths)
+        s = xp.where(s <= bound, xp.clip(s, max=limit), s)
     return magnitudes.number(_reference(s, preconditioner, backend), taken, backend=backend)

@@ -46,6 +46,6 @@ def _back_substitution(rows: Sequence[Sequence[float]]) -> list[float]:
     """Solve an upper triangular system, the right-hand side being the last column."""
     solution: list[float] = []
     for i in reversed(range(len(rows))):
-        known = sum(map(operator.mul, rows[i][i + 1 : -1], solution))
-        solution.insert(0, (rows[i][-1] - known) / rows[i][i])
+        solved = sum(map(operator.mul, rows[i][i + 1 : -1], solution))
+        solution.insert(0, (rows[i][-1] - solved) / rows[i][i])
     return solution

@@ -188,15 +188,15 @@ def cheapest_rational(
         floor = min(low, _CLOSE) * (1.0 - margin)
         return cheapest_schedule(floor, target, dict(costs), margin=margin, least=least)
 
-    found: list[RationalSchedule] = []
+    schedules: list[RationalSchedule] = []
     for k in range(len(halleys) + 1):
         low = rational_image(halleys[:k], (), lower, 1.0)[0]
         if low < _TOO_LOW and k < len(halleys):
             continue  # another Halley step is cheaper than polynomials, always
-        found.append(_completed(lower, low, halleys[:k], targets[k], price, plan))
-        if not found[-1].steps:
+        schedules.append(_completed(lower, low, halleys[:k], targets[k], price, plan))
+        if not schedules[-1].steps:
             break  # more of them would be for nothing
-    return min(found, key=lambda schedule: schedule.cost)
+    return min(schedules, key=lambda schedule: schedule.cost)
 
 
 #: Polynomials lift a floor by a factor of at most 8, for the price of a Halley step and more.

@@ -16,8 +16,8 @@ from specdesc.prox.operator import Function, check_non_negative, step_of
 def point(g: Function, y: Array, step: float | Array, backend: Backend, /) -> Array:
     """Return the prox of an array that was checked; a function of a user checks it itself."""
     checked = getattr(g, "proximal_point", None)
-    found: Array = g.prox(y, step) if checked is None else checked(y, step, backend=backend)
-    return found
+    point: Array = g.prox(y, step) if checked is None else checked(y, step, backend=backend)
+    return point
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,6 @@ def rows(functions: Iterator[Framed], /) -> Iterator[Combination]:
     """Return the lines of the table."""
     for g in functions:
         for geometry in GEOMETRIES:
-            found = how(g, geometry)
-            free = found is not None and not needs_kernel(g, geometry)
-            yield Combination(type(g).__name__, geometry, found, free)
+            way = how(g, geometry)
+            free = way is not None and not needs_kernel(g, geometry)
+            yield Combination(type(g).__name__, geometry, way, free)

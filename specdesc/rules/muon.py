@@ -102,9 +102,9 @@ class Muon:
         rule.check_rule(self.step, self.weight_decay)
         momentum.check_beta(self.beta)
         check_scale(self.scale, self.layout)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                msg = f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                msg = f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
                 raise ValueError(msg)
         if self.polar_dtype is not None and self.dtype is not None:
             msg = f"dtype and polar_dtype are one option, got {self.dtype!r}, {self.polar_dtype!r}"

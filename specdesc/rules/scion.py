@@ -112,5 +112,5 @@ class Scion:
         uphill = getattr(self.norm, "uphill", None)
         if uphill is None:
             return self.norm.direction(buffer)
-        found: Array = uphill(buffer, 1.0, backend=backend)
-        return found
+        direction: Array = uphill(buffer, 1.0, backend=backend)
+        return direction
