@@ -191,9 +191,10 @@ def minimize(
                 if rule.needs_previous_grad:
                     # There is no point before the first: its own gradient, as rules ask for.
                     before = grad if previous is None else value_and_grad(previous[0], *sample)[1]
-                earlier = x, value
+                # Before the step, so that the point before the last one is let go.
+                previous = x, value
                 x, state = rule.update(x, grad, state, value=value, previous_grad=before)
-                previous = earlier
+                del grad  # two of them at a time are one too many
     file.save(Snapshot(t, x, state, previous, recorder.before(t)), status)
     if status == "nonfinite" and previous is not None:
         x, value = previous

@@ -54,6 +54,10 @@ def _widest(xp: Namespace, dtype: DType, device: Device) -> DType:
 ORDINARY = 2.0**20
 
 
+#: Powers of two with smaller exponents are far from subnormal in float32, and their reciprocals.
+ONE_DIVISION = 100
+
+
 class Balanced(NamedTuple):
     """A matrix ready for squares and factorizations: finite, entries of size about 1."""
 
@@ -80,10 +84,13 @@ def balance(x: Array, /, *, backend: Backend) -> Balanced:
             one = xp.ones_like(sizes)
             return Balanced(x, one, one > 0)
     x, finite = replace_broken(x, backend=backend)
-    largest = _largest(x, xp)
+    largest = _extent(x, xp) if backend.branches else _largest(x, xp)
     tiny = scalar(backend, smallest_normal(xp, x.dtype), largest)
     exponent = xp.floor(xp.log2(xp.maximum(largest, tiny)))
     exponent = xp.where(largest > 0, exponent, xp.zeros_like(exponent))
+    if backend.branches and bool(xp.all(xp.abs(exponent) < ONE_DIVISION)):
+        scale = xp.pow(scalar(backend, 2.0, largest), exponent)
+        return Balanced(x / xp.astype(scale, x.dtype), scale, finite)
     # Two halves: a compiler may turn a division into a product with the reciprocal, and that of
     # 2**127 is subnormal, which XLA flushes to zero.
     half = xp.floor(exponent / 2)

@@ -1,10 +1,12 @@
 """Linear maps from a matrix to what is observed of it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
+from specdesc.backends.creation import scalar
 
 
 class Observation(Protocol):
@@ -23,6 +25,10 @@ class Observation(Protocol):
         """Return the matrix that belongs to weights of the observations."""
         ...
 
+    def embed(self, observations: Array, /) -> Array:
+        """Return what `adjoint` does, for numbers that are 0 where nothing is observed."""
+        ...
+
     def total(self, values: Array, /) -> Array:
         """Sum numbers, one an observation, for each matrix of the stack."""
         ...
@@ -36,9 +42,9 @@ class Entries:
     backend: Backend
     size: int
 
-    @property
+    @cached_property
     def count(self) -> float | Array:
-        """Return the number of observed entries, at least 1."""
+        """The number of observed entries, at least 1."""
         if self.mask is None:
             return float(max(1, self.size))
         xp = self.backend.xp
@@ -49,11 +55,15 @@ class Entries:
         """Return the entries, 0 where nothing is observed."""
         if self.mask is None:
             return x
-        return self.backend.xp.where(self.mask, x, self.backend.xp.zeros_like(x))
+        return self.backend.xp.where(self.mask, x, scalar(self.backend, 0.0, x))
 
     def adjoint(self, residual: Array, /) -> Array:
         """Return the weights in place."""
         return self.apply(residual)
+
+    def embed(self, observations: Array, /) -> Array:
+        """Return them as they are: no pass over memory."""
+        return observations
 
     def total(self, values: Array, /) -> Array:
         """Sum over the entries of each matrix."""
@@ -83,6 +93,10 @@ class Measurements:
         xp = self.backend.xp
         flat = xp.matmul(residual, self._flat)
         return xp.reshape(flat, (*residual.shape[:-1], *self.matrices.shape[1:]))
+
+    def embed(self, observations: Array, /) -> Array:
+        """Return what `adjoint` does."""
+        return self.adjoint(observations)
 
     def total(self, values: Array, /) -> Array:
         """Sum over the measurements."""

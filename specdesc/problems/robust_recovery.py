@@ -10,6 +10,7 @@ from specdesc._lib.dtypes import is_complex, real_dtype
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import balance, frobenius
 from specdesc.backends import Backend
+from specdesc.backends.creation import scalar
 from specdesc.backends.entry import enter
 from specdesc.problems.observation import Entries, Measurements, Observation
 from specdesc.problems.pursuit import check_mask
@@ -88,10 +89,11 @@ class RobustRecovery:
         if mask is not None:
             check_mask(mask, data, backend=backend)
             present = present & mask
-        data = xp.where(present, data, xp.zeros_like(data))
-        if backend.may_branch(data) and bool(xp.all(present)):
-            present = None  # nothing to mask, and no pass over memory for it
         size = data.shape[-2] * data.shape[-1]
+        if backend.may_branch(data) and bool(xp.all(present)):
+            # Nothing to mask, and no pass over memory for it.
+            return cls(Entries(None, backend, size), data, truth, backend)
+        data = xp.where(present, data, scalar(backend, 0.0, data))
         return cls(Entries(present, backend, size), data, truth, backend)
 
     @classmethod
@@ -135,9 +137,9 @@ class RobustRecovery:
         self._check_point(x)
         residual = self.observation.apply(x) - self.observed
         weight = self._weight(x)
-        sizes = xp.abs(residual)
-        value = self.observation.total(sizes) * weight
-        signs = self.observation.adjoint(self._signs(residual, sizes))
+        value = self.observation.total(xp.abs(residual)) * weight
+        residual = self._signs(residual)  # 0 where nothing is observed
+        signs = self.observation.embed(residual)
         return value, signs * xp.astype(xp.asarray(weight)[..., None, None], x.dtype)
 
     def _check_point(self, x: Array) -> None:
@@ -149,10 +151,11 @@ class RobustRecovery:
             msg = f"x must have the shape {own} of the problem, got {tuple(x.shape)}"
             raise ValueError(msg)
 
-    def _signs(self, residual: Array, sizes: Array) -> Array:
+    def _signs(self, residual: Array) -> Array:
         xp = self.backend.xp
         if not is_complex(xp, residual.dtype):
             return xp.sign(residual)
+        sizes = xp.abs(residual)
         # xp.sign of a complex zero warns on NumPy: 0 / 0 comes before its mask.
         nonzero = xp.where(sizes > 0, sizes, xp.ones_like(sizes))
         return residual / xp.astype(nonzero, residual.dtype)

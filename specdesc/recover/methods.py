@@ -11,6 +11,7 @@ from specdesc._lib.typing import Array
 from specdesc._minimize import minimize
 from specdesc.backends import Backend
 from specdesc.problems import RobustRecovery, principal_component_pursuit
+from specdesc.problems.observation import Entries
 from specdesc.problems.robust_recovery import LAST_STEP
 from specdesc.prox import Rank
 from specdesc.recover import filters
@@ -125,7 +126,7 @@ def descend(
     def solve() -> Array:
         return minimize(
             problem.value_and_grad,
-            problem.start(),
+            _start(problem),
             rule,
             steps=steps,
             callback=note,
@@ -188,18 +189,32 @@ def _rule(method: str, problem: RobustRecovery, rank: int, steps: int) -> rules.
     return rules.NormalizedGradient(_sizes(problem, 1, steps), g=g)
 
 
-def _sizes(problem: RobustRecovery, rank: int, steps: int) -> schedules.Schedule:
-    """Return the default step sizes, of large matrices from the medians of a part of them.
+def _thinned(problem: RobustRecovery) -> RobustRecovery:
+    """Return the problem, or evenly spaced rows and columns of a large one.
 
-    They are ``sqrt(m n)`` times a median, and to sort all entries takes longer than some steps.
+    Medians of these stand for those of all: to sort all entries takes longer than some steps.
     """
     m, n = problem.observed.shape[-2:]
     thin = max(1, round((m * n / SORTED) ** 0.5))
-    if thin == 1:
-        return problem.geometric_steps(rank, steps)
-    rows = (..., slice(None, None, thin), slice(None, None, thin))
-    part = RobustRecovery.from_entries(problem.observed[rows], mask=_seen(problem)[rows])
-    a, b = part.observed.shape[-2:]
+    if thin == 1 or not isinstance(problem.observation, Entries):
+        return problem
+    part = (..., slice(None, None, thin), slice(None, None, thin))
+    mask = problem.observation.mask
+    return RobustRecovery.from_entries(
+        problem.observed[part], mask=None if mask is None else mask[part]
+    )
+
+
+def _start(problem: RobustRecovery) -> Array:
+    """Return the median of each matrix everywhere, as a view of one number."""
+    centre = _thinned(problem).start()[..., :1, :1]
+    return problem.backend.xp.broadcast_to(centre, tuple(problem.observed.shape))
+
+
+def _sizes(problem: RobustRecovery, rank: int, steps: int) -> schedules.Schedule:
+    """Return the default step sizes, which are ``sqrt(m n)`` times a median."""
+    part = _thinned(problem)
+    (m, n), (a, b) = problem.observed.shape[-2:], part.observed.shape[-2:]
     first = part.geometric_steps(rank, steps)(0) * (m * n / (a * b)) ** 0.5
     return schedules.geometric(first, LAST_STEP ** (1.0 / max(1, steps)))
 
