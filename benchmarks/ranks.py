@@ -24,8 +24,10 @@ NOISE = (0.0, 0.01, 0.05, 0.2)
 OUTLIERS = ((0.0, 0.0), (0.05, 5.0), (0.2, 5.0), (0.05, 1e4), (0.2, 1e4))
 
 
-def data(m: int, n: int, rank: int, noise: float, outliers: tuple[float, float]) -> Any:
-    """Return a destroyed matrix, and the weakest singular value of what lies under it."""
+def data(
+    m: int, n: int, rank: int, noise: float, outliers: tuple[float, float]
+) -> tuple[Any, float, Any]:
+    """Return a destroyed matrix, the weakest singular value of what lies under it, and that."""
     share, size = outliers
     seed = [m, n, rank, int(100 * noise), int(100 * share), int(size)]
     rng = np.random.default_rng(seed)
@@ -34,7 +36,7 @@ def data(m: int, n: int, rank: int, noise: float, outliers: tuple[float, float])
     hit = rng.random((m, n)) < share
     gross = size * rng.choice([-1.0, 1.0], (m, n)) * rng.uniform(0.5, 1.5, (m, n))
     destroyed = truth + noise * rng.standard_normal((m, n)) + hit * gross
-    return destroyed, float(np.linalg.svd(truth, compute_uv=False)[rank - 1])
+    return destroyed, float(np.linalg.svd(truth, compute_uv=False)[rank - 1]), truth
 
 
 def main(folder: str) -> None:
@@ -44,7 +46,7 @@ def main(folder: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     cells = itertools.product(ROWS, COLUMNS, RANKS, NOISE, OUTLIERS)
     for m, n, rank, noise, outliers in sorted(cells, key=lambda cell: cell[0] * cell[1]):
-        destroyed, weakest = data(m, n, rank, noise, outliers)
+        destroyed, weakest, _ = data(m, n, rank, noise, outliers)
         begin = time.perf_counter()
         found = estimate_rank(RobustRecovery.from_entries(destroyed))
         rows.append(

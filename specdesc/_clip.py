@@ -101,11 +101,11 @@ def clip(x: Array, radius: float | Array, allowed: float, /, *, backend: Backend
     if 0 in x.shape:
         return zeros(x.shape, x, backend=backend)
     like = working(xp, x)
-    radii = zeros((*x.shape[:-2], 1, 1), like, backend=backend, real=True)
+    real, shape = real_dtype(xp, like.dtype), (*x.shape[:-2], 1, 1)
     if isinstance(radius, (int, float)):
-        radii = radii + float(radius)
+        radii = xp.full(shape, float(radius), dtype=real, device=backend.placement)
     else:
-        radii = radii + xp.astype(radius, real_dtype(xp, like.dtype))[..., None, None]
+        radii = xp.broadcast_to(xp.astype(radius, real)[..., None, None], shape)
     positive = isinstance(radius, (int, float)) and radius > 0
     way = partial(_clip, allowed=allowed, positive=positive, backend=backend)
     if not backend.differentiates:
@@ -246,22 +246,36 @@ def _on_device(x: Array, radius: Array, allowed: float, positive: bool, backend:
     factor = orthogonal_factor(start, COARSE, backend=backend)[0]
     size = primitives.frobenius(start)
     y = _cut(start, factor, 1.0 + (2.0 * SEEN) * size, COARSE, backend)
-    y = _cut(y, factor, 1.0, _fine(y, backend), backend)
+    hermitian = xp.matmul(y, primitives.adjoint(factor))
+    y = _cut(y, factor, 1.0, _fine(y, backend), backend, hermitian)
+    # What rounding left of a skew part K takes a value of 1 to 1 + ||K||² at most (derived).
+    twice = primitives.frobenius(
+        primitives.axpby(1.0, hermitian, -1.0, primitives.adjoint(hermitian))
+    )
+    rounding = 2.0 * max(x.shape[-2:]) * eps(xp, y.dtype)
     moved = primitives.frobenius(primitives.axpby(1.0, y, -1.0, start))
     # So far beyond the radius the factor is in the ball, and all that can be told.
     y = xp.where(size <= 1.0 / SEEN, y, factor)
-    y = y * xp.astype(radius, y.dtype)
+    y = y * xp.astype(radius / ((1.0 + rounding) + twice * twice), y.dtype)
     y = xp.astype(y if wide else primitives.adjoint(y), x.dtype, copy=False)
     unchanged = moved <= allowed
     return xp.where(unchanged if positive else unchanged & (radius > 0), x, y)
 
 
 def _cut(
-    y: Array, factor: Array, bound: float | Array, request: Request | None, backend: Backend
+    y: Array,
+    factor: Array,
+    bound: float | Array,
+    request: Request | None,
+    backend: Backend,
+    product: Array | None = None,
 ) -> Array:
-    """Return Y - (Y Qᴴ - bound I)_+ Q, with the sign of a request, of an isometry for None."""
+    """Return Y - (Y Qᴴ - bound I)_+ Q, with the sign of a request, of an isometry for None.
+
+    `product` is Y Qᴴ where it is there.
+    """
     xp, primitives = backend.xp, backend.primitives
-    hermitian = xp.matmul(y, primitives.adjoint(factor))
+    hermitian = xp.matmul(y, primitives.adjoint(factor)) if product is None else product
     hermitian = primitives.axpby(0.5, hermitian, 0.5, primitives.adjoint(hermitian))
     beyond = primitives.shift_diagonal(hermitian, -bound)
     if request is None:

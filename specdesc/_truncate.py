@@ -12,8 +12,10 @@ from specdesc._truncated_svd.leading import (
     TruncatedSVD,
     initial_block,
     kept_pairs,
+    leading_isometry,
     leading_triplets,
 )
+from specdesc._truncated_svd.on_device import Pairs
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
 from specdesc.backends.entry import check_supported, enter
@@ -229,11 +231,12 @@ def truncated_spectral_step(
     backend = _enter("truncated_spectral_step", x, rank, tol, start, seed)
     xp, request = backend.xp, Request(rank, tol, start, seed, step, carry=full_output)
     with backend.guard(x.like if isinstance(x, LinearOperator) else x):
+        if not full_output:
+            pairs = leading_isometry(x, request, backend=backend)
+            return xp.matmul(pairs.left, pairs.right)
         full = leading_triplets(x, request, backend=backend)
         kept = kept_pairs(full, backend=backend)
         product = xp.matmul(full.U * xp.astype(kept, full.U.dtype)[..., None, :], full.Vh)
-        if not full_output:
-            return product
         counts = xp.sum(xp.astype(kept, xp.int32), axis=-1, dtype=xp.int32)
     return TruncatedStep(product, full.value, full.gap, full.estimate, full.start, counts)
 
@@ -305,6 +308,24 @@ def _enter(
     return backend
 
 
+def isometry_from(
+    x: Array | LinearOperator,
+    rank: int,
+    tol: float | None,
+    start: Array,
+    /,
+    *,
+    step: int | Array = 0,
+    backend: Backend,
+) -> Pairs:
+    """Return the leading vectors for a caller that has checked `x`, and whose state holds `start`.
+
+    Their product is the truncated spectral step.
+    """
+    request = _warm_request(x, rank, tol, start, step, backend)
+    return leading_isometry(x, request, backend=backend)
+
+
 def triplets_from(
     x: Array | LinearOperator,
     rank: int,
@@ -316,6 +337,18 @@ def triplets_from(
     backend: Backend,
 ) -> TruncatedSVD:
     """Return the full output for a caller that has checked `x`, and whose state holds `start`."""
+    request = _warm_request(x, rank, tol, start, step, backend)
+    return leading_triplets(x, request, backend=backend)
+
+
+def _warm_request(
+    x: Array | LinearOperator,
+    rank: int,
+    tol: float | None,
+    start: Array,
+    step: int | Array,
+    backend: Backend,
+) -> Request:
     check_supported("truncated_svd", backend)
     check_rank(rank, x)
     if isinstance(x, LinearOperator):
@@ -325,8 +358,7 @@ def triplets_from(
             raise ValueError(msg)
     if 0 not in x.shape:
         _check_start(tuple(x.shape), start, rank)
-    request = Request(rank, tol, start, step=step, carry=True)
-    return leading_triplets(x, request, backend=backend)
+    return Request(rank, tol, start, step=step, carry=True)
 
 
 def first_block(x: Array, rank: int, /, *, backend: Backend) -> Array:

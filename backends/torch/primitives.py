@@ -178,6 +178,11 @@ class TorchPrimitives(Primitives):
         solved = torch.linalg.solve_triangular(lower.mH, half, upper=True)
         return torch.add(beta * x, solved, alpha=alpha)
 
+    def divide_by_root(self, y: Array, gram: Array, /) -> Array:
+        """Return ``y L⁻ᴴ`` by one triangular solve."""
+        lower = torch.linalg.cholesky_ex(gram).L
+        return torch.linalg.solve_triangular(lower.mH, y, upper=True, left=False)
+
     def is_positive_definite(self, x: Array, shift: Array | None = None, /) -> Array:
         """Say which ``x - shift I`` have a Cholesky factorization, a tenth of their spectrum."""
         if shift is not None:

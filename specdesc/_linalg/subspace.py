@@ -7,8 +7,9 @@ from specdesc._lib import host
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import real_dtype
 from specdesc._lib.typing import Array, Namespace
-from specdesc._linalg.basic import all_finite, thin_svd
-from specdesc._linalg.krylov import Action, Leading
+from specdesc._linalg import krylov
+from specdesc._linalg.basic import all_finite, thin_svd, widest
+from specdesc._linalg.krylov import Action, Half, Leading
 from specdesc._linalg.orthonormal import against, qr
 from specdesc.backends import Backend
 from specdesc.backends.creation import scalar
@@ -19,9 +20,12 @@ OVERSAMPLING = 10
 #: Columns of a warm block that are drawn anew, so that a direction orthogonal to it can be found.
 FRESH = 2
 
-#: Draws of fresh columns before they come again: a prime, so that any two of them are independent,
-#: and so small that products of two numbers below fit into int32.
+#: Draws of columns before they come again: a prime, so that any two of them are independent, and
+#: so small that products of two numbers below fit into int32. Fifth powers permute its residues.
 DRAWS = 32749
+
+#: Arbitrary: what neighbouring rows, and neighbouring seeds, differ by.
+STRIDE, OFFSET = 12553, 7919
 
 #: What rounding may take from the energy of a matrix, in eps: the products in its dtype lose some,
 #: and the directions of a Krylov space are chosen by numbers that are rounded once more.
@@ -48,9 +52,12 @@ def iterate(x: Action, block: Array, rank: int, passes: int, /, *, backend: Back
         v, _ = qr(x.backward(q), backend=backend)
         q, _ = qr(x.forward(v), backend=backend)
     v, r = qr(x.backward(q), backend=backend)
-    before = _ky_fan(xp.linalg.svdvals(r), rank, xp)
+    before = _ky_fan(r, rank, backend)
     q, r = qr(x.forward(v), backend=backend)
-    last = _ky_fan(xp.linalg.svdvals(r), rank, xp)
+    last = _ky_fan(r, rank, backend)
+    if _has_wider(r, backend):
+        half = Half(q, r, x.backward(q))
+        return Iterated(krylov.half_leading(half, q.shape[-1], backend=backend), (before, last))
     p, t = qr(x.backward(q), backend=backend)
     # Xᴴ Q = P T, so the SVD of a b by b matrix gives that of the projection Q Qᴴ X.
     left, s, right = thin_svd(adjoint(t, xp=xp), xp=xp)
@@ -131,33 +138,44 @@ def refresh(start: Array, seed: int, step: int | Array, /, *, backend: Backend) 
     """Replace the weakest columns of a warm block by fresh ones, and a broken block whole."""
     xp = backend.xp
     kept = start.shape[-1] - FRESH
-    cold = _device_block(tuple(start.shape[-2:]), seed, start, backend)
-    cold = xp.broadcast_to(cold, start.shape)
-    fresh = fresh_columns(start.shape[-2], seed, step, start, backend=backend)
-    fresh = xp.broadcast_to(fresh, (*start.shape[:-1], FRESH))
+    rows, columns = start.shape[-2:]
+    fresh = drawn_columns(rows, columns, seed, step, start, backend=backend)
+    fresh = xp.broadcast_to(fresh, start.shape)
     # A block that a NaN has reached would hand it on to every later step.
     ok = all_finite(start, xp=xp)
-    warm = xp.concat([start[..., :kept], fresh[..., max(0, -kept) :]], axis=-1)
-    return xp.where(ok, warm, cold)
+    warm = xp.concat([start[..., : max(0, kept)], fresh[..., max(0, kept) :]], axis=-1)
+    return xp.where(ok, warm, fresh)
 
 
-def fresh_columns(
-    rows: int, seed: int, step: int | Array, like: Array, /, *, backend: Backend
+def drawn_columns(
+    rows: int, count: int, seed: int, step: int | Array, like: Array, /, *, backend: Backend
 ) -> Array:
-    """Return `FRESH` columns of mean square 1 / rows, of another draw for each step.
+    """Return columns of mean square 1 / rows, of other draws for each step.
 
-    Each entry is a cosine that turns by an angle of its own from step to step. Angles and phases
-    are drawn on the host, so that the step may be traced: any two steps see independent entries,
-    and integers keep the angles exact after any number of steps.
+    Column number j is cos(angle j + phase), row by row, with angles and phases scattered over the
+    multiples of 2 pi / `DRAWS`: any two columns see independent entries. They are made of integers
+    where they are wanted: nothing is copied from the host, and the step may be traced.
     """
     xp = backend.xp
-    speed, phase = (
-        xp.asarray(values, dtype=xp.int32, device=backend.placement)
-        for values in host.integers((2, rows, FRESH), DRAWS, seed)
-    )
-    turned = (speed * (step % DRAWS) + phase) % DRAWS
-    angle = xp.astype(turned, real_dtype(xp, like.dtype)) * (2 * math.pi / DRAWS)
-    return xp.astype(xp.cos(angle) * (2 / max(1, rows)) ** 0.5, like.dtype)
+    drawn = xp.reshape(_scattered(2 * rows, seed, backend), (2, rows, 1))
+    angle, phase = drawn[0, ...], drawn[1, ...]
+    number = xp.arange(count, dtype=xp.int32, device=backend.placement)
+    if not isinstance(step, int) or step:
+        number = (number + step % DRAWS * count) % DRAWS
+    turned = (angle * number + phase) % DRAWS
+    turned = xp.astype(turned, real_dtype(xp, like.dtype)) * (2 * math.pi / DRAWS)
+    return xp.astype(xp.cos(turned) * (2 / max(1, rows)) ** 0.5, like.dtype, copy=False)
+
+
+def _scattered(count: int, seed: int, backend: Backend) -> Array:
+    """Return integers below `DRAWS`: fifth powers of a progression, which permute its residues."""
+    xp = backend.xp
+    x = xp.arange(count, dtype=xp.int32, device=backend.placement)
+    if count > DRAWS:
+        x = (x % DRAWS + x // DRAWS * STRIDE) % DRAWS
+    x = (x * (1 + (seed + STRIDE) % (DRAWS - 1)) + seed * OFFSET % DRAWS) % DRAWS
+    square = x * x % DRAWS
+    return square * square % DRAWS * x % DRAWS
 
 
 def complete(v: Array, columns: int, seed: int, /, *, backend: Backend) -> Array:
@@ -179,5 +197,16 @@ def _device_block(shape: tuple[int, ...], seed: int, like: Array, backend: Backe
     return backend.xp.astype(block, like.dtype) * scalar(backend, max(1, shape[0]) ** -0.5, like)
 
 
-def _ky_fan(s: Array, rank: int, xp: Namespace) -> Array:
-    return xp.sum(s[..., :rank], axis=-1)
+def _ky_fan(r: Array, rank: int, backend: Backend) -> Array:
+    """Return the sum of the leading singular values of a small factor.
+
+    By the eigenvalues of its squares in double precision, where there is one: on some devices the
+    SVD of small matrices is less accurate than its dtype.
+    """
+    if _has_wider(r, backend):
+        return krylov.ky_fan(r, rank, backend=backend)
+    return backend.xp.sum(backend.xp.linalg.svdvals(r)[..., :rank], axis=-1)
+
+
+def _has_wider(x: Array, backend: Backend) -> bool:
+    return bool(widest(x[..., :0, :0], backend=backend).dtype != x.dtype)

@@ -1,5 +1,6 @@
 """The leading singular triplets, behind the door: dense, adaptive, or by a fixed plan."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,8 +11,10 @@ from specdesc._linalg import krylov, subspace
 from specdesc._linalg.basic import balance, energy, replace_broken, restore, thin_svd, widest
 from specdesc._linalg.krylov import Action
 from specdesc._linalg.operator import LinearOperator
+from specdesc._truncated_svd import on_device
 from specdesc._truncated_svd.acceptance import Served, Source, Task
 from specdesc._truncated_svd.block_krylov import adaptive
+from specdesc._truncated_svd.on_device import Pairs
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
 
@@ -19,7 +22,7 @@ from specdesc.backends.creation import zeros
 #: one pass costs as much as eigenvalues of the Gram matrix (2 CPU cores).
 DENSE_SHARE = 0.25
 
-#: Passes of subspace iteration where code may not look at values.
+#: Passes of subspace iteration where code may not look at values, for each decimal digit wanted.
 WARM_PASSES = 1
 COLD_PASSES = 2
 
@@ -82,6 +85,22 @@ def leading_triplets(
     return _finish(served, x, balanced.scale, balanced.finite, kept, backend)
 
 
+def leading_isometry(x: Array | LinearOperator, request: Request, /, *, backend: Backend) -> Pairs:
+    """Return the leading vectors alone: their product is the truncated spectral step."""
+    xp, rank = backend.xp, request.rank
+    shape = tuple(x.shape)
+    dense = not request.tol or subspace.width(rank, shape) > DENSE_SHARE * min(shape[-2:])
+    if isinstance(x, LinearOperator) or dense or not on_device.is_possible(x, backend):
+        full = leading_triplets(x, request, backend=backend)
+        kept = kept_pairs(full, backend=backend)
+        left = full.U * xp.astype(kept, full.U.dtype)[..., None, :]
+        return Pairs(left, full.Vh, full.start)
+    columns = subspace.width(rank, shape) if request.carry else rank
+    task = Task(rank, columns, request.tol or 0.0, request.seed, request.step)
+    passes = _passes(task.tol, request.start is not None)
+    return on_device.leading_pairs(x, task, request.start, passes, backend=backend)
+
+
 def initial_block(
     like: Array, shape: tuple[int, ...], rank: int, seed: int, /, *, backend: Backend
 ) -> Array:
@@ -139,6 +158,12 @@ def _source(x: Array, task: Task, backend: Backend) -> Source:
     )
 
 
+def _passes(tol: float, warm: bool) -> int:
+    """Return how often a fixed plan multiplies: what that leads to depends on the spectrum."""
+    digits = max(1, math.ceil(-math.log10(max(tol, 1e-16)) - 1e-9))
+    return digits * (WARM_PASSES if warm else COLD_PASSES)
+
+
 def _fixed(
     action: Action,
     like: Array,
@@ -152,11 +177,12 @@ def _fixed(
     xp, rank, seed = backend.xp, task.rank, task.seed
     if start is None:
         columns = subspace.width(rank, shape)
-        block = subspace.random_block(shape, columns, seed, like, backend=backend)
-        iterated = subspace.iterate(action, block, rank, COLD_PASSES, backend=backend)
+        block = subspace.drawn_columns(shape[-1], columns, seed, 0, like, backend=backend)
+        block = xp.broadcast_to(block, (*shape[:-2], *block.shape))
+        iterated = subspace.iterate(action, block, rank, _passes(task.tol, False), backend=backend)
     else:
         block = subspace.refresh(start, seed, task.step, backend=backend)
-        iterated = subspace.iterate(action, block, rank, WARM_PASSES, backend=backend)
+        iterated = subspace.iterate(action, block, rank, _passes(task.tol, True), backend=backend)
     u, s, v = iterated.triplets
     leading = s[..., :rank]
     value, unit = xp.sum(leading, axis=-1), eps(xp, s.dtype)

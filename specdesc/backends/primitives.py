@@ -235,6 +235,14 @@ class Primitives:
         inverse = alpha * self.xp.matmul(adjoint(root, xp=self.xp), root)
         return self.addmm(beta, x, inverse, x, overwrite=owned)
 
+    def divide_by_root(self, y: Array, gram: Array, /) -> Array:
+        """Return ``y L⁻ᴴ`` for tall `y` and the Cholesky factor L of a positive definite `gram`.
+
+        Unchecked: NaN where there is none.
+        """
+        root = inverse_cholesky(gram, xp=self.xp)
+        return self.xp.matmul(y, adjoint(root, xp=self.xp))
+
     def is_positive_definite(self, x: Array, shift: Array | None = None, /) -> Array:
         """Say which Hermitian matrices of a stack are positive definite.
 

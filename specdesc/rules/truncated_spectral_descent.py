@@ -6,8 +6,7 @@ from typing import ClassVar
 from specdesc._lib.checks import check_fraction, check_positive_rank
 from specdesc._lib.typing import Array
 from specdesc._linalg.operator import LinearOperator
-from specdesc._truncate import first_block, triplets_from
-from specdesc._truncated_svd.leading import kept_pairs
+from specdesc._truncate import first_block, isometry_from
 from specdesc.prox import Function
 from specdesc.rules import rule
 from specdesc.rules.rule import State
@@ -76,13 +75,10 @@ class TruncatedSpectralDescent:
     ) -> tuple[Array, State]:
         """Return the next point and state; `grad` may be a `LinearOperator`."""
         backend = rule.enter_update(x, grad)
-        xp = backend.xp
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
-            found = triplets_from(
+            pairs = isometry_from(
                 grad, self.rank, self.tol, state["start"], step=state["t"], backend=backend
             )
-            kept = kept_pairs(found, backend=backend)
-            left = found.U * xp.astype(kept, found.U.dtype)[..., None, :]
-            y = rule.move_thin(x, size, left, found.Vh, self.weight_decay, backend=backend)
-            return rule.finish(y, size, self.g, {**state, "start": found.start}, backend=backend)
+            y = rule.move_thin(x, size, pairs.left, pairs.right, self.weight_decay, backend=backend)
+            return rule.finish(y, size, self.g, {**state, "start": pairs.start}, backend=backend)

@@ -342,7 +342,7 @@ def unlucky(dtype: str) -> tuple[Any, Any]:
     """Return a matrix and a start: neither it nor its fresh columns have the leading direction."""
     n, width = SHAPE[1], RANK + 10
     v = support.orthonormal(n, n, seed=1)
-    fresh = subspace.fresh_columns(n, 0, 0, v, backend=backends.load("numpy"))
+    fresh = subspace.drawn_columns(n, width, 0, 0, v, backend=backends.load("numpy"))[:, -2:]
     seen, _ = np.linalg.qr(np.concatenate([v[:, : width - 2], fresh], axis=1))
     hidden = v[:, -1] - seen @ (seen.T @ v[:, -1])
     basis, _ = np.linalg.qr(np.concatenate([hidden[:, None], seen, v[:, width:-1]], axis=1))
@@ -385,15 +385,15 @@ def test_a_rule_counts_the_draws() -> None:
 def test_draws_of_fresh_columns_are_normalized_and_independent() -> None:
     leaf, like = backends.load("numpy"), np.ones(1)
     draws = np.stack(
-        [subspace.fresh_columns(400, 3, step, like, backend=leaf) for step in (0, 1, 2, 5, 4096)]
+        [subspace.drawn_columns(400, 2, 3, step, like, backend=leaf) for step in (0, 1, 2, 5, 4096)]
     )
     np.testing.assert_allclose((draws**2).sum(1), 1, atol=0.2)
     inner = np.einsum("inp,jnq->ijpq", draws, draws)
     apart = ~np.eye(5, dtype=bool)
     assert np.abs(inner[apart]).max() < 5 / 400**0.5
-    again = subspace.fresh_columns(400, 3, subspace.DRAWS + 2, like, backend=leaf)
+    again = subspace.drawn_columns(400, 2, 3, subspace.DRAWS + 2, like, backend=leaf)
     np.testing.assert_array_equal(again, draws[2])
-    other = subspace.fresh_columns(400, 4, 0, like, backend=leaf)
+    other = subspace.drawn_columns(400, 2, 4, 0, like, backend=leaf)
     assert np.abs(draws[0].T @ other).max() < 5 / 400**0.5
 
 
