@@ -13,9 +13,18 @@ WAYS = ("none", "median", "columns", "rows")
 #: The standard deviation of a normal distribution over its median absolute deviation.
 NORMAL = 1.4826
 
-#: Columns whose scales differ by more than this have different units. Columns of random low-rank
-#: matrices differ by a factor of ten and more, of the tables of scikit-learn by 1e3 to 1e5.
-UNITS = 100.0
+#: Columns have different units if the scale of one is so many times that of the median column, or
+#: that of the median column so many times that of a tenth of them. Columns of random matrices of
+#: low rank differ by a factor of ten, and single ones are smaller by any factor; the columns of
+#: the tables of scikit-learn differ by 1e3 to 1e5.
+ABOVE, BELOW, FEW = 30.0, 100.0, 0.1
+
+#: The share of a column that must be right for its scale to be seen in the search for units. The
+#: median would ask for half of it, and a short column may have as many outliers.
+RIGHT = 0.25
+
+#: An offset of so many robust standard deviations is taken out if the rank is lower without it.
+OFFSET = 3.0
 
 
 @dataclass(frozen=True)
@@ -57,19 +66,15 @@ def find(data: Data, way: str | None, /) -> Centre:
         ``"median"`` takes that of each matrix; ``"columns"`` and ``"rows"`` that of each line, and
         where the data are a table or matrix also divide by 1.4826 times its median absolute
         deviation, so that all lines weigh the same. None takes the columns of a real table or
-        matrix whose scales differ by more than 100, as those of different units do, and nothing
-        elsewhere. A line is an axis of the low-rank part: a centre may raise or lower the rank by
-        one, and is not counted in it.
+        matrix whose columns have different units, and nothing elsewhere. A line is an axis of the
+        low-rank part: a centre may raise or lower the rank by one, and is not counted in it.
     """
     values = data.values
     if way is None:
         numbers = data.kind in ("table", "matrix") and values.ndim == 2
         if not numbers or values.dtype.kind == "c" or 1 in values.shape:
             return Centre("none")
-        scales = _scale(values, _median(values, -2), -2)
-        scales = scales[scales > 0]
-        differ = scales.size > 1 and scales.max() > UNITS * scales.min()
-        way = "columns" if differ else "none"
+        way = "columns" if _units_differ(values) else "none"
     if way == "none":
         return Centre("none")
     if way == "median":
@@ -80,6 +85,26 @@ def find(data: Data, way: str | None, /) -> Centre:
         return Centre(way, centre)
     scale = _scale(values, centre, axis)
     return Centre(way, centre, numpy.where(scale > 0, scale, 1).astype(scale.dtype))
+
+
+def has_offset(data: Data, /) -> bool:
+    """Say whether a real table or matrix lies far from 0, compared with how much it varies."""
+    values = data.values
+    if data.kind not in ("table", "matrix") or values.ndim != 2 or values.dtype.kind == "c":
+        return False
+    return bool(abs(float(numpy.nanmedian(values))) > OFFSET * spread(values))
+
+
+def _units_differ(values: Array) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of empty lines
+        scales = numpy.nanquantile(abs(values - _median(values, -2)), RIGHT, axis=-2)
+    scales = scales[scales > 0]
+    if scales.size < 2:
+        return False
+    middle = float(numpy.median(scales))
+    few = float(numpy.quantile(scales, FEW, method="lower"))
+    return bool(scales.max() > ABOVE * middle or middle > BELOW * few)
 
 
 def _median(values: Array, axis: int | tuple[int, int]) -> Array:

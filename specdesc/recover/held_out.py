@@ -77,6 +77,11 @@ class HeldOut:
         near = self.near(errors)
         return [float(each[near].mean()) for each in errors]
 
+    def root_mean_squares(self, errors: Sequence[Array], /) -> list[float]:
+        """Return the root mean square errors of several fits, over the same entries."""
+        near = self.near(errors)
+        return [float((each[near] ** 2).mean() ** 0.5) for each in errors]
+
     def as_good(self, errors: Sequence[Array], /) -> list[bool]:
         """Return which fits are within one standard error of the best one.
 

@@ -35,6 +35,12 @@ from specdesc.recover.tables import Reading
 #: one are then those of all.
 ONE_BY_ONE = 1 << 20
 
+#: Up to so many entries a last fit is tried from several starts.
+RESTARTED = 100_000
+
+#: Root mean squares within this factor tell no method from another.
+TIE = 1.05
+
 
 @dataclass(frozen=True)
 class Options:
@@ -187,18 +193,15 @@ def recover(options: Options, say: Callable[[str], None] = print, /) -> list[Out
     if hint:
         say(hint)
     destroyed, clean = _destroy(given, options)
-    task = _task(destroyed, clean, options)
+    task, rank = _ranked(destroyed, clean, options, leaves[0])
     if task.centre.way != "none":
         scaled = " and scaled" if task.centre.scale is not None else ""
         say(f"centred{scaled} by {task.centre.way}")
     outcomes: list[Outcome] = []
     stopped = False
-    rank = options.rank or 0
+    if options.rank is None:
+        say(f"rank {rank} estimated from the data")
     try:
-        if options.rank is None:
-            with progress.doing("estimating the rank"):
-                rank = _rank(task, leaves[0])
-            say(f"rank {rank} estimated from the data")
         for leaf in leaves:
             for key in _keys(options, given, first=leaf is leaves[0]):
                 outcomes.append(_run(key, leaf, task, rank))
@@ -211,7 +214,7 @@ def recover(options: Options, say: Callable[[str], None] = print, /) -> list[Out
     best, why = _choose(outcomes, task)
     if not stopped and not task.held.is_negligible:
         try:
-            outcomes[best] = _refit(outcomes[best], leaves, task, rank)
+            outcomes[best] = _refit(outcomes[best], outcomes, leaves, task, rank)
         except KeyboardInterrupt:
             stopped = True
     if not _is_finite(outcomes[best].values):
@@ -322,6 +325,31 @@ def _task(destroyed: Data, clean: Data | None, options: Options) -> Task:
     return Task(destroyed, clean, centre, centred, truth, held, options)
 
 
+def _ranked(
+    destroyed: Data, clean: Data | None, options: Options, leaf: Backend
+) -> tuple[Task, int]:
+    """Return the task, centred in the way that leaves the lowest rank, and the rank."""
+    task = _task(destroyed, clean, options)
+    if options.rank is not None:
+        return task, options.rank
+    try:
+        with progress.doing("estimating the rank"):
+            rank = _rank(task, leaf)
+            if (
+                options.centre is None
+                and task.centre.way == "none"
+                and centring.has_offset(destroyed)
+            ):
+                other = _task(destroyed, clean, replace(options, centre="median"))
+                lower = _rank(other, leaf)
+                if lower < rank:
+                    return other, lower
+    except KeyboardInterrupt as stop:
+        msg = "interrupted; nothing was finished, nothing is written"
+        raise Interrupted(msg) from stop
+    return task, rank
+
+
 def _rank(task: Task, leaf: Backend) -> int:
     def make(values: Array) -> RobustRecovery:
         return task.problem(leaf, values)
@@ -353,12 +381,20 @@ def _keys(options: Options, given: Data, *, first: bool) -> list[str]:
     return [*keys, options.method]
 
 
-def _run(key: str, leaf: Backend, task: Task, rank: int, *, whole: bool = False) -> Outcome:
+def _run(
+    key: str,
+    leaf: Backend,
+    task: Task,
+    rank: int,
+    *,
+    whole: bool = False,
+    start: Array | None = None,
+) -> Outcome:
     """Run a method on every part of the task, and put its result on the scale of the data."""
     shows = progress.wanted()
     with progress.doing(methods.NAMES[key]) if key in methods.BASELINES else nullcontext():
         parts = [
-            methods.run(key, problem, rank, task.options.steps, shows)
+            methods.run(key, problem, rank, task.options.steps, shows, start)
             for problem in task.problems(leaf, whole=whole)
         ]
     outcome = methods.joined(parts)
@@ -378,10 +414,22 @@ def _errors_of(outcome: Outcome) -> Array:
     return outcome.held_out_errors
 
 
-def _refit(outcome: Outcome, leaves: list[Backend], task: Task, rank: int) -> Outcome:
-    """Fit once more, with what was held out; the error on that stays the one that was measured."""
+def _refit(
+    outcome: Outcome, others: list[Outcome], leaves: list[Backend], task: Task, rank: int
+) -> Outcome:
+    """Fit once more, with what was held out; the error on that stays the one that was measured.
+
+    A bound on the rank is not convex. A descent on few entries is run from the first fit as well,
+    and from that of pursuit, which is convex; the lowest loss counts.
+    """
     leaf = next(leaf for leaf in leaves if leaf.name == outcome.backend)
     again = _run(outcome.key, leaf, task, rank, whole=True)
+    if outcome.key in methods.DESCENTS and task.centred.size <= RESTARTED and again.losses:
+        for first in (outcome, *(each for each in others if each.key == "pursuit")):
+            start = task.centre.apply(first.values)
+            once_more = _run(outcome.key, leaf, task, rank, whole=True, start=start)
+            if once_more.losses[-1] < again.losses[-1]:
+                again = once_more
     return replace(again, held_out=outcome.held_out)
 
 
@@ -408,7 +456,10 @@ def _choose(outcomes: list[Outcome], task: Task) -> tuple[int, str]:
     good = task.held.as_good([_errors_of(outcomes[i]) for i in able])
     # The one-standard-error rule: of what cannot be told apart the simplest, which has a low rank.
     equal = [i for i, is_good in zip(able, good, strict=True) if is_good]
-    simple = [i for i in equal if outcomes[i].key in (*methods.DESCENTS, "svd")] or equal
+    sizes = task.held.root_mean_squares([_errors_of(outcomes[i]) for i in equal])
+    # A few large errors are no more than a tie in the mean, and the whole of a Frobenius norm.
+    low = [i for i, size in zip(equal, sizes, strict=True) if size <= TIE * min(sizes)]
+    simple = [i for i in low if outcomes[i].key in (*methods.DESCENTS, "svd")] or low
     best = min(simple, key=lambda i: outcomes[i].held_out)
     count = len({outcome.method for outcome in outcomes})
     why = f"{outcomes[best].method}, the lowest error on held-out entries of {count} methods"

@@ -35,6 +35,9 @@ NAMES = {**DESCENTS, **BASELINES}
 #: The gap at which pursuit stops: on photographs smaller ones change nothing that can be seen.
 PURSUIT_TOL = 1e-4
 
+#: The share of the default steps for a descent from a start that is near.
+CLOSE = 0.1
+
 #: Entries whose median is taken for that of all.
 SORTED = 1 << 20
 
@@ -82,15 +85,23 @@ class Outcome:
         return next((key for key, name in NAMES.items() if name == self.method), self.method)
 
 
-def run(key: str, problem: RobustRecovery, rank: int, steps: int, progress: bool, /) -> Outcome:
-    """Run the method that a key of `NAMES` stands for."""
+def run(
+    key: str,
+    problem: RobustRecovery,
+    rank: int,
+    steps: int,
+    progress: bool,
+    start: Array | None = None,
+    /,
+) -> Outcome:
+    """Run the method that a key of `NAMES` stands for; a descent from a start on the host."""
     if key == "pursuit":
         return pursuit(problem)
     if key == "svd":
         return truncated_svd(problem, rank)
     if key in ("median", "time"):
         return median(key, problem)
-    return descend(key, problem, rank, steps, progress=progress)
+    return descend(key, problem, rank, steps, progress=progress, start=start)
 
 
 def joined(outcomes: list[Outcome], /) -> Outcome:
@@ -111,10 +122,20 @@ def _averaged(curves: list[tuple[float, ...]]) -> tuple[float, ...]:
 
 
 def descend(
-    method: str, problem: RobustRecovery, rank: int, steps: int, /, *, progress: bool = False
+    method: str,
+    problem: RobustRecovery,
+    rank: int,
+    steps: int,
+    /,
+    *,
+    progress: bool = False,
+    start: Array | None = None,
 ) -> Outcome:
-    """Run one of `DESCENTS` with the projection onto the matrices of this rank."""
-    rule = _rule(method, problem, rank, steps)
+    """Run one of `DESCENTS` with the projection onto the matrices of this rank.
+
+    From the median everywhere, or with a tenth of the steps from a start on the host.
+    """
+    rule = _rule(method, problem, rank, steps, 1.0 if start is None else CLOSE)
     losses: list[Array] = []
     errors: list[Array] = []
 
@@ -126,7 +147,7 @@ def descend(
     def solve() -> Array:
         return minimize(
             problem.value_and_grad,
-            _start(problem),
+            _start(problem) if start is None else _on(problem, start),
             rule,
             steps=steps,
             callback=note,
@@ -178,15 +199,24 @@ def _seen(problem: RobustRecovery) -> Array:
     return problem.observation.apply(xp.ones_like(problem.observed)) == 1
 
 
-def _rule(method: str, problem: RobustRecovery, rank: int, steps: int) -> rules.Rule:
+def _rule(
+    method: str, problem: RobustRecovery, rank: int, steps: int, share: float = 1.0
+) -> rules.Rule:
     g = Rank(rank)
     if method == "truncated":
-        return rules.TruncatedSpectralDescent(rank, _sizes(problem, rank, steps), g=g)
+        return rules.TruncatedSpectralDescent(rank, _sizes(problem, rank, steps, share), g=g)
     if method == "spectral":
         full = min(problem.observed.shape[-2:])
-        return rules.SpectralDescent(_sizes(problem, full, steps), g=g)
+        return rules.SpectralDescent(_sizes(problem, full, steps, share), g=g)
     # A normalized gradient has Frobenius norm 1, the norm of a spectral step of rank one.
-    return rules.NormalizedGradient(_sizes(problem, 1, steps), g=g)
+    return rules.NormalizedGradient(_sizes(problem, 1, steps, share), g=g)
+
+
+def _on(problem: RobustRecovery, values: Array) -> Array:
+    """Return values of the host next to the data of a problem."""
+    backend, like = problem.backend, problem.observed
+    x = backend.from_host(values, dtype=str(like.dtype).rsplit(".", 1)[-1])
+    return backend.xp.asarray(x, device=backend.device(like))
 
 
 def _thinned(problem: RobustRecovery) -> RobustRecovery:
@@ -211,11 +241,13 @@ def _start(problem: RobustRecovery) -> Array:
     return problem.backend.xp.broadcast_to(centre, tuple(problem.observed.shape))
 
 
-def _sizes(problem: RobustRecovery, rank: int, steps: int) -> schedules.Schedule:
-    """Return the default step sizes, which are ``sqrt(m n)`` times a median."""
+def _sizes(
+    problem: RobustRecovery, rank: int, steps: int, share: float = 1.0
+) -> schedules.Schedule:
+    """Return a share of the default step sizes, which are ``sqrt(m n)`` times a median."""
     part = _thinned(problem)
     (m, n), (a, b) = problem.observed.shape[-2:], part.observed.shape[-2:]
-    first = part.geometric_steps(rank, steps)(0) * (m * n / (a * b)) ** 0.5
+    first = part.geometric_steps(rank, steps)(0) * (share * (m * n / (a * b)) ** 0.5)
     return schedules.geometric(first, LAST_STEP ** (1.0 / max(1, steps)))
 
 
