@@ -69,7 +69,7 @@ def spectral_clip(x: Array, radius: float | Array, /) -> Array:
     c max(m, n) eps s_1² / radius, down to a radius of about sqrt(eps) s_1, where it stays. Without
     an SVD (dask), eps stands for 1e-11 / max(m, n) in double precision.
 
-    On torch and JAX the result is differentiable in `x`, not in `radius`.
+    On torch and JAX the result is differentiable in `x` and in `radius`.
 
     References
     ----------

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
-from specdesc._linalg import derivative
+from specdesc._linalg import derivative, magnitudes
 from specdesc._linalg.basic import balance, restore, thin_svd
 from specdesc._polar_factor.fixed import isometry
 from specdesc._polar_factor.solvers import on_device
@@ -127,6 +127,11 @@ def spectral_map(x: Array, fun: Callable[[Array], Array], /) -> Array:
     Exact up to the SVD: backward error c max(m, n) eps ||x||. Where a singular value is 0 and
     fun(0) is not, the direction is not unique.
 
+    On torch and JAX the result is differentiable in `x`, and in what `fun` depends on: also where
+    singular values are equal, if `fun` treats all of them alike, and where they are 0, if it is odd
+    around 0. There `fun` is called three times. Second derivatives in `x` raise
+    `NotImplementedError`.
+
     Examples
     --------
     >>> import numpy as np
@@ -143,12 +148,14 @@ def spectral_map(x: Array, fun: Callable[[Array], Array], /) -> Array:
 
 
 def _spectral_map(x: Array, fun: Callable[[Array], Array], backend: Backend) -> Array:
-    xp = backend.xp
-    balanced = balance(working(xp, x), backend=backend)
-    u, s, vh = thin_svd(balanced.matrix, xp=xp)
-    mapped = fun(s * balanced.scale[..., 0])
-    if tuple(mapped.shape) != tuple(s.shape):
-        msg = f"fun must keep the shape {tuple(s.shape)}, got {tuple(mapped.shape)}"
-        raise ValueError(msg)
-    y = xp.matmul(u * xp.astype(mapped, u.dtype)[..., None, :], vh)
-    return restore(xp.astype(y, x.dtype, copy=False), balanced.finite, backend=backend)
+    taken = magnitudes.spectrum(x, backend)
+    s = taken.magnitudes
+
+    def checked(s: Array) -> Array:
+        mapped = fun(s)
+        if tuple(mapped.shape) != tuple(s.shape):
+            msg = f"fun must keep the shape {tuple(s.shape)}, got {tuple(mapped.shape)}"
+            raise ValueError(msg)
+        return mapped
+
+    return taken.rebuild(checked(s), checked)

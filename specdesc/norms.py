@@ -22,8 +22,15 @@ from specdesc._lib.arrays import per_batch
 from specdesc._lib.checks import check_positive_rank, check_rank
 from specdesc._lib.dtypes import eps, is_complex, working
 from specdesc._lib.typing import Array, Namespace
-from specdesc._linalg import ky_fan
-from specdesc._linalg.basic import balance, frobenius, restore, row_energies, thin_svd
+from specdesc._linalg import ky_fan, magnitudes
+from specdesc._linalg.basic import (
+    balance,
+    differentiable_frobenius,
+    replace_broken,
+    restore,
+    root,
+    row_energies,
+)
 from specdesc._polar_factor.direction import Accuracy, check_accuracy, direction
 from specdesc._polar_factor.solvers import on_device
 from specdesc.backends import Backend
@@ -215,10 +222,13 @@ class _OfSpectrum(_Norm):
 
     def _ascent(self, x: Array, backend: Backend) -> Array:
         xp = backend.xp
-        u, s, vh = thin_svd(x, xp=xp)
         slack = max(x.shape[-2:]) * eps(xp, x.dtype)
-        atom = self._atom(s, slack, xp)
-        return xp.matmul(u * xp.astype(atom, u.dtype)[..., None, :], vh)
+
+        def atom(s: Array) -> Array:
+            return self._atom(s, slack, xp)
+
+        taken = magnitudes.spectrum(x, backend)
+        return taken.rebuild(atom(taken.magnitudes), atom)
 
 
 @dataclass(frozen=True)
@@ -385,13 +395,22 @@ class Frobenius(_Norm):
     """The root of the sum of squares. Its own dual; its minimiser is -radius g / ||g||_F."""
 
     def _value(self, x: Array, backend: Backend) -> Array:
-        return per_batch(frobenius(x, xp=backend.xp))
+        return per_batch(differentiable_frobenius(x, xp=backend.xp))
 
     def _dual(self, x: Array, backend: Backend) -> Array:
         return self._value(x, backend)
 
     def _ascent(self, x: Array, backend: Backend) -> Array:
-        return _over(x, frobenius(x, xp=backend.xp), backend)
+        return _over(x, differentiable_frobenius(x, xp=backend.xp), backend)
+
+    def uphill(self, g: Array, length: float | None, /, *, backend: Backend) -> Array:
+        """Return the steepest ascent times a length; times the dual norm it is `g` itself."""
+        if length is not None:
+            return super().uphill(g, length, backend=backend)
+        check_supported("norms.Frobenius", backend)
+        with backend.guard(g):
+            safe, finite = replace_broken(g, backend=backend)
+            return restore(safe + 0.0, finite, backend=backend)
 
 
 @dataclass(frozen=True)
@@ -435,8 +454,8 @@ class MaxVectorNorm(_Norm):
         """Return the lengths with the axes kept as (m, 1) or (1, n)."""
         xp = backend.xp
         if self.axis == -1:
-            return xp.sqrt(row_energies(x, xp=xp))[..., :, None]
-        return xp.sqrt(row_energies(xp.matrix_transpose(x), xp=xp))[..., None, :]
+            return root(row_energies(x, xp=xp), xp=xp)[..., :, None]
+        return root(row_energies(xp.matrix_transpose(x), xp=xp), xp=xp)[..., None, :]
 
     def _value(self, x: Array, backend: Backend) -> Array:
         lengths = self._lengths(x, backend)

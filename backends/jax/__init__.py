@@ -9,7 +9,7 @@ import array_api_compat
 import jax
 from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities, Derivative
-from specdesc.backends.protocol import Opened
+from specdesc.backends.protocol import ONCE, Opened
 
 from .primitives import JaxPrimitives
 
@@ -20,6 +20,19 @@ def _name(key: Any) -> str:
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
     return str(key)
+
+
+def _same(x: Array) -> Array:
+    return x
+
+
+def _refuse(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    raise NotImplementedError(ONCE)
+
+
+#: Returns an array whose derivative is refused.
+_once = jax.custom_jvp(_same)
+_once.defjvp(_refuse)
 
 
 class JaxBackend(Backend):
@@ -91,14 +104,27 @@ class JaxBackend(Backend):
             primals: tuple[Array, ...], tangents: tuple[Array, ...]
         ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             outputs = attached(*primals)  # itself, for derivatives of the derivative
-            x, *others = primals
-            moved = derivative.tangent(x, tangents[0], *others)
+            if not derivative.twice:
+                primals = (_once(primals[0]), *primals[1:])
+            moved = derivative.tangent(primals, tangents[: derivative.inputs])
             still = (jax.custom_derivatives.zero_from_primal(y) for y in outputs[len(moved) :])
             return outputs, (*moved, *still)
 
         attached = jax.custom_jvp(call)
         attached.defjvp(with_tangents)
         return cast("Callable[..., tuple[Array, ...]]", attached)
+
+    def asks(self, x: Array, /) -> bool:
+        """Say yes for tracers: which of them differentiate does not show."""
+        return isinstance(x, jax.core.Tracer)
+
+    def frozen(self, x: Array, /) -> Array:
+        """Return the array as a constant of derivatives."""
+        return jax.lax.stop_gradient(x)
+
+    def differential(self, function: Callable[[Array], Array], x: Array, dx: Array, /) -> Array:
+        """Return J dx, in forward mode."""
+        return jax.jvp(function, (x,), (dx,))[1]
 
     def open_node(self, node: object, /) -> Opened | None:
         """Open any registered pytree by one level, with the names that JAX gives its children."""

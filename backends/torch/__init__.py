@@ -110,6 +110,18 @@ class TorchBackend(Backend):
         """Attach both maps where something asks for a derivative, else nothing."""
         return gradients.attached(function, derivative)
 
+    def asks(self, x: Array, /) -> bool:
+        """Say whether `x` is recorded, has a tangent, or is wrapped by functorch."""
+        return gradients.asked(x)
+
+    def frozen(self, x: Array, /) -> Array:
+        """Return the tensor without its history and its tangent."""
+        return x.detach()
+
+    def differential(self, function: Callable[[Array], Array], x: Array, dx: Array, /) -> Array:
+        """Return Jᵀ dx, in reverse mode."""
+        return torch.func.vjp(function, x)[1](dx)[0]
+
     def synchronize(self) -> None:
         """Wait for the accelerator, if there is one."""
         if torch.accelerator.is_available():

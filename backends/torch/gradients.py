@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from specdesc._lib.typing import Array
 from specdesc.backends import Derivative
+from specdesc.backends.protocol import ONCE
 
 Function = Callable[..., tuple[Array, ...]]
 
@@ -13,21 +14,25 @@ Function = Callable[..., tuple[Array, ...]]
 def attached(function: Function, derivative: Derivative, /) -> Function:
     """Return the function with its derivative, and without one where nothing asks for any."""
 
-    def call(x: Array, *others: Array) -> tuple[Array, ...]:
+    def call(*arrays: Array) -> tuple[Array, ...]:
+        moving = arrays[: derivative.inputs]
         if torch.compiler.is_compiling():
             # The compiler traces gradients, and refuses forward mode even where it is not used.
-            if torch.is_grad_enabled() and x.requires_grad:
-                return tuple(_Reverse.apply(function, derivative, x, *others))
-        elif _asked(x) or any(map(_wrapped, others)):
-            return tuple(_Both.apply(function, derivative, x, *others))
-        return function(x, *others)
+            if any(map(asked, moving)):
+                return tuple(_Reverse.apply(function, derivative, *arrays))
+        elif any(map(asked, moving)) or any(map(_wrapped, arrays)):
+            return tuple(_Both.apply(function, derivative, *arrays))
+        return function(*arrays)
 
     return call
 
 
-def _asked(x: Array) -> bool:
+def asked(x: Array, /) -> bool:
+    """Say whether a derivative in a tensor may be asked for."""
     if torch.is_grad_enabled() and x.requires_grad:
         return True
+    if torch.compiler.is_compiling():
+        return False
     # Under vmap neither the flag nor the tangent shows through the wrapper.
     return _wrapped(x) or torch.autograd.forward_ad.unpack_dual(x).tangent is not None
 
@@ -55,10 +60,11 @@ class _Reverse(torch.autograd.Function):  # type: ignore[misc]  # torch is not r
     @staticmethod
     def backward(ctx: Any, *cotangents: Array) -> tuple[Array | None, ...]:
         # Gradients of torch are those of the inner product that the derivative speaks of.
-        x, *others = ctx.saved_tensors
-        derivative = ctx.derivative
-        gradient = derivative.cotangent(x, cotangents[: derivative.outputs], *others)
-        return None, None, gradient, *[None] * len(others)
+        arrays, derivative = ctx.saved_tensors, ctx.derivative
+        gradients = derivative.cotangent(arrays, cotangents[: derivative.outputs])
+        if not derivative.twice:
+            gradients = tuple(_once(gradient, arrays[0]) for gradient in gradients)
+        return None, None, *gradients, *[None] * (len(arrays) - derivative.inputs)
 
 
 class _Both(_Reverse):
@@ -73,8 +79,14 @@ class _Both(_Reverse):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Array | None) -> tuple[Array | None, ...]:
-        x, *others = ctx.saved_tensors
-        moved = ctx.derivative.tangent(x, tangents[2], *others)
+        arrays, derivative = ctx.saved_tensors, ctx.derivative
+        given = tuple(
+            torch.zeros_like(x) if dx is None else dx
+            for x, dx in zip(arrays, tangents[2 : 2 + derivative.inputs], strict=False)
+        )
+        moved = derivative.tangent(arrays, given)
+        if not derivative.twice:
+            moved = tuple(_once(y, arrays[0]) for y in moved)
         return (*moved, *[None] * ctx.still)
 
     @staticmethod
@@ -90,3 +102,36 @@ class _Both(_Reverse):
             for x, axis in zip(arrays, axes[2:], strict=True)
         )
         return _Both.apply(function, derivative, *stacks), 0
+
+
+def _once(y: Array, x: Array) -> Array:
+    """Return `y`, and refuse to differentiate it in `x`."""
+    if torch.compiler.is_compiling() or not asked(x):
+        return y
+    return _Once.apply(y, x)
+
+
+class _Once(torch.autograd.Function):  # type: ignore[misc]  # torch is not read by mypy
+    """Returns its first argument, and has no derivative in its second."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Array, x: Array) -> Array:
+        return y.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
+        return
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Array) -> tuple[Array, None]:
+        if ctx.needs_input_grad[1]:
+            raise NotImplementedError(ONCE)
+        return cotangent, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Array | None, other: Array | None) -> Array | None:
+        if other is not None:
+            raise NotImplementedError(ONCE)
+        return tangent

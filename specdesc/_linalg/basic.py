@@ -25,6 +25,19 @@ def frobenius(x: Array, /, *, xp: Namespace) -> Array:
     return xp.sqrt(xp.sum(row_energies(x, xp=xp), axis=-1, keepdims=True))[..., None]
 
 
+def differentiable_frobenius(x: Array, /, *, xp: Namespace) -> Array:
+    """Return `frobenius`, with the derivative 0 at a matrix of zeros."""
+    return root(xp.sum(row_energies(x, xp=xp), axis=-1, keepdims=True), xp=xp)[..., None]
+
+
+def root(energies: Array, /, *, xp: Namespace) -> Array:
+    """Return the square root of numbers of at least 0, with the derivative 0 at 0."""
+    positive = energies > 0
+    return xp.where(
+        positive, xp.sqrt(xp.where(positive, energies, xp.ones_like(energies))), energies
+    )
+
+
 def energy(x: Array, /, *, backend: Backend) -> Array:
     """Return ||X||_F² of each matrix, (...,): row by row, then summed in the widest real dtype."""
     xp = backend.xp

@@ -34,6 +34,8 @@ class LinearOperator:
     has rows or columns, or as many products were made as that, the best triplets so far are
     returned: compare ``4 * estimate`` with ``tol * value`` to know. The entries should be of
     ordinary size, as nobody can look at them; a product that is not finite makes all outputs NaN.
+    Where the first products show that `rmatmul` is not the adjoint of `matmul`, ``gap`` and
+    ``estimate`` are inf; `testing.check_operator` says more.
 
     Examples
     --------

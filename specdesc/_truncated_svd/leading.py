@@ -1,14 +1,23 @@
 """The leading singular triplets, behind the door: dense, adaptive, or by a fixed plan."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from specdesc._lib.arrays import adjoint, per_batch
 from specdesc._lib.dtypes import eps, working
 from specdesc._lib.typing import Array
 from specdesc._linalg import krylov, subspace
-from specdesc._linalg.basic import balance, energy, replace_broken, restore, thin_svd, widest
+from specdesc._linalg.basic import (
+    balance,
+    energy,
+    frobenius,
+    replace_broken,
+    restore,
+    thin_svd,
+    widest,
+)
 from specdesc._linalg.krylov import Action
 from specdesc._linalg.operator import LinearOperator
 from specdesc._truncated_svd import on_device
@@ -21,6 +30,9 @@ from specdesc.backends.creation import zeros
 #: The dense SVD is used where a block would be wider than this share of the short side: there
 #: one pass costs as much as eigenvalues of the Gram matrix (2 CPU cores).
 DENSE_SHARE = 0.25
+
+#: Products with an operator and its adjoint may disagree by this many roots of eps.
+ADJOINT = 64.0
 
 #: Passes of subspace iteration where code may not look at values, for each decimal digit wanted.
 WARM_PASSES = 1
@@ -212,9 +224,16 @@ def _of_operator(
         return _empty(zeros(shape, x.like, backend=backend), task.rank, backend)
     ok = xp.ones((), dtype=xp.bool, device=backend.placement)
     finite = [ok]
+    first: dict[str, tuple[Array, Array]] = {}
+
+    def product(name: str, call: Callable[[Array], Array], size: int, block: Array) -> Array:
+        y = _watched(call(block), (size, block.shape[-1]), finite, backend)
+        first.setdefault(name, (block, y))
+        return y
+
     action = Action(
-        lambda block: _watched(x.matmul(block), (shape[0], block.shape[-1]), finite, backend),
-        lambda block: _watched(x.rmatmul(block), (shape[1], block.shape[-1]), finite, backend),
+        partial(product, "forward", x.matmul, shape[0]),
+        partial(product, "backward", x.rmatmul, shape[1]),
     )
     energy = x.energy
     if energy is not None:
@@ -224,11 +243,34 @@ def _of_operator(
         served = adaptive(source, task, start, backend=backend)
     else:
         served = _fixed(action, x.like, shape, energy, task, start, backend)
+    if len(first) == 2:
+        infinite = xp.full_like(served.estimate, float("inf"))
+        paired = _are_adjoint(first["forward"], first["backward"], backend)
+        served = served._replace(
+            gap=xp.where(paired, served.gap, infinite),
+            estimate=xp.where(paired, served.estimate, infinite),
+        )
     one = zeros((1, 1), x.like, backend=backend, real=True) + 1
     held = finite[0]
     for flag in finite[1:]:
         held = held & flag
     return _finish(served, x.like, one, xp.reshape(held, (1, 1)), kept, backend)
+
+
+def _are_adjoint(
+    forward: tuple[Array, Array], backward: tuple[Array, Array], backend: Backend
+) -> Array:
+    """Say whether <c, X b> = <Xᴴ c, b> for the columns of one block each, up to rounding.
+
+    Where not, Xᴴ X is another matrix and nothing is known of the singular values of X.
+    """
+    xp = backend.xp
+    (b, xb), (c, xc) = forward, backward
+    left = xp.matmul(adjoint(c, xp=xp), xb)
+    right = xp.matmul(adjoint(xc, xp=xp), b)
+    size = frobenius(left, xp=xp) + frobenius(right, xp=xp)
+    apart = frobenius(left - right, xp=xp)
+    return per_batch(apart <= ADJOINT * eps(xp, left.dtype) ** 0.5 * size)
 
 
 def _watched(y: Array, expected: tuple[int, int], finite: list[Array], backend: Backend) -> Array:

@@ -11,25 +11,37 @@ from specdesc.backends.primitives import Primitives
 
 
 class Derivative(NamedTuple):
-    """The derivative of a function in its first array, for libraries that differentiate.
+    """The derivative of a function of arrays, for libraries that differentiate.
 
     Both maps are linear over the reals in their second argument, and adjoint to one another in the
-    inner product Re sum(conj(a) b). They see neither the function nor what it did with its buffers;
-    the other arrays of the function come behind.
+    inner product Re sum(conj(a) b). They see neither the function nor what it did with its buffers.
 
     Attributes
     ----------
     tangent : callable
-        ``(x, dx, *others)`` to the tangents of the first outputs; those behind have none.
+        Takes all arrays of the function and the tangents of the first `inputs` of them to the
+        tangents of the first outputs; those behind have none.
     cotangent : callable
-        ``(x, cotangents, *others)`` of as many outputs to the gradient with respect to x.
+        Takes all arrays and the cotangents of as many outputs to the gradients with respect to the
+        first `inputs` arrays.
     outputs : int
         How many outputs have a derivative.
+    inputs : int
+        In how many arrays, the first ones.
+    twice : bool
+        Whether these maps may be differentiated themselves. Where not, a library raises
+        `NotImplementedError` for a second derivative in the first array.
     """
 
-    tangent: Callable[..., tuple[Array, ...]]
-    cotangent: Callable[..., Array]
-    outputs: int
+    tangent: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
+    cotangent: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
+    outputs: int = 1
+    inputs: int = 1
+    twice: bool = True
+
+
+#: What a leaf says where a `Derivative` may not be differentiated.
+ONCE = "second derivatives of functions of singular values and of norms are not available"
 
 
 #: The children of a container by name, and the way back from as many new ones.
@@ -123,6 +135,21 @@ class Backend(ABC):
     ) -> Callable[..., tuple[Array, ...]]:
         """Return a function of arrays with this derivative in place of that of its operations."""
         return function
+
+    def asks(self, x: Array, /) -> bool:
+        """Say whether somebody may ask for a derivative in `x`."""
+        return False
+
+    def frozen(self, x: Array, /) -> Array:
+        """Return an array through which no derivative flows."""
+        return x
+
+    def differential(self, function: Callable[[Array], Array], x: Array, dx: Array, /) -> Array:
+        """Return J dx or Jᵀ dx, J being the Jacobian of a function at real `x`.
+
+        Either serves: it is asked for functions that treat all entries alike.
+        """
+        raise NotImplementedError
 
     def open_node(self, node: object, /) -> Opened | None:
         """Return what is inside a container that this library knows, None for anything else.

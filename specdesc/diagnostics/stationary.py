@@ -92,12 +92,16 @@ def stationarity(
         size = _positive(step, x, backend)
         here, d = working(xp, x), working(xp, grad)
         taken = magnitudes.take_apart(d, preconditioner.geometry, backend=backend)
-        t = preconditioner.kernel.pre(over(taken.magnitudes, preconditioner.eps, xp=xp), xp=xp)
+
+        def pre(s: Array) -> Array:
+            return preconditioner.kernel.pre(over(s, preconditioner.eps, xp=xp), xp=xp)
+
+        t = pre(taken.magnitudes)
         before = _reference(t, preconditioner, backend)
         if g is None:
             finite = per_batch(taken.finite & all_finite(here, xp=xp))
             return restore(before, finite, backend=backend)
-        u = taken.rebuild(t)
+        u = taken.rebuild(t, pre)
         wide = size[..., None, None]
         y = here - xp.astype(wide, here.dtype) * u
         point = g.anisotropic_prox(y, step, preconditioner)

@@ -8,7 +8,7 @@ from specdesc import minimax
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
-from specdesc._linalg import magnitudes
+from specdesc._linalg import lift, magnitudes
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc._polar_factor import newton_schulz
 from specdesc._polar_factor.newton_schulz import Scaled
@@ -129,20 +129,24 @@ class Polynomial(Preconditioner):
     def _map(self, x: Array, backend: Backend) -> Array:
         source = normalized(x, backend) if self.normalize else x
         if self.geometry == "spectral":
-            return self._by_products(source, backend)
+            safe, finite = replace_broken(working(backend.xp, source), backend=backend)
+            rule = lift.of_each(self._response, backend=backend)
+            y = backend.differentiable(lambda x: (self._by_products(x, backend),), rule)(safe)[0]
+            return restore(y, finite, backend=backend)
         taken = magnitudes.take_apart(source, self.geometry, backend=backend)
-        return taken.rebuild(fit.response(_coefficients(self.schedule), taken.magnitudes))
+        return taken.rebuild(self._response(taken.magnitudes), self._response)
+
+    def _response(self, s: Array) -> Array:
+        return fit.response(_coefficients(self.schedule), s)
 
     def _by_products(self, x: Array, backend: Backend) -> Array:
-        xp = backend.xp
-        safe, finite = replace_broken(working(xp, x), backend=backend)
         wide = x.shape[-2] <= x.shape[-1]
-        scaled = safe if wide else adjoint(safe, xp=xp)
+        scaled = x if wide else adjoint(x, xp=backend.xp)
         gram = backend.primitives.gram(scaled)
         unit = zeros((*x.shape[:-2], 1, 1), scaled, backend=backend, real=True) + 1
         segments = [(step,) for step in self.steps]
         y = newton_schulz.run(Scaled(scaled, unit, gram, None), segments, backend=backend)
-        return restore(y if wide else adjoint(y, xp=xp), finite, backend=backend)
+        return y if wide else adjoint(y, xp=backend.xp)
 
 
 def _coefficients(schedule: Any) -> tuple[tuple[float, ...], ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from specdesc._lib.dtypes import eps, largest_finite, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import magnitudes
-from specdesc._linalg.basic import balance, frobenius, restore
+from specdesc._linalg.basic import balance, differentiable_frobenius, restore
 from specdesc._linalg.magnitudes import GEOMETRIES, Geometry, Parts
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
@@ -125,10 +125,13 @@ class Preconditioner:
         if self._without_svd(x, backend):
             return inverse_root.apply(source, self.kernel, self.eps, backend=backend)
         taken = magnitudes.take_apart(source, self.geometry, backend=backend)
-        s = taken.magnitudes
-        if self.kernel.convexity == 0.0:
-            s = _without_noise(s, x, self.geometry, xp)
-        return taken.rebuild(self.kernel.pre(over(s, self.eps, xp=xp), xp=xp))
+
+        def pre(s: Array) -> Array:
+            if self.kernel.convexity == 0.0:
+                s = _without_noise(s, x, self.geometry, xp)
+            return self.kernel.pre(over(s, self.eps, xp=xp), xp=xp)
+
+        return taken.rebuild(pre(taken.magnitudes), pre)
 
 
 def over(s: Array, scale: float, /, *, xp: Namespace) -> Array:
@@ -151,7 +154,7 @@ def normalized(x: Array, backend: Backend, /) -> Array:
     """
     xp = backend.xp
     balanced = balance(working(xp, x), backend=backend)
-    size = frobenius(balanced.matrix, xp=xp)
+    size = differentiable_frobenius(balanced.matrix, xp=xp)
     size = xp.where(size > 0, size, xp.ones_like(size))
     unit = balanced.matrix / xp.astype(size, balanced.matrix.dtype)
     return restore(unit, balanced.finite, backend=backend)

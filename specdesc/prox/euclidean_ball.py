@@ -8,6 +8,7 @@ Derived.
 
 from specdesc._lib.dtypes import eps
 from specdesc._lib.typing import Array, Namespace
+from specdesc._linalg.basic import root
 from specdesc.backends import Backend
 from specdesc.preconditioners import kernels
 from specdesc.prox.profile import Phi
@@ -21,7 +22,7 @@ def norm(s: Array, /, *, xp: Namespace) -> Array:
     """Return the Euclidean norm along the last axis, kept as 1, safe at any scale."""
     largest = xp.max(xp.abs(s), axis=-1, keepdims=True)
     safe = xp.where(largest > 0, largest, xp.ones_like(largest))
-    return largest * xp.sqrt(xp.sum((s / safe) ** 2, axis=-1, keepdims=True))
+    return largest * root(xp.sum((s / safe) ** 2, axis=-1, keepdims=True), xp=xp)
 
 
 def project(s: Array, radius: float, phi: Phi, /, *, backend: Backend) -> Array:

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
-from specdesc._linalg import magnitudes
+from specdesc._linalg import lift, magnitudes
 from specdesc._linalg.basic import balance, restore
-from specdesc._linalg.magnitudes import Parts
+from specdesc._linalg.lift import Decomposed
+from specdesc._linalg.magnitudes import Map, Parts
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import sets
@@ -27,10 +28,14 @@ class _Eigenvalues:
     vectors: Array
     skew: Array  # (...,): the Frobenius norm of the rest
     backend: Backend
+    known: Decomposed | None = None  # where somebody may ask for a derivative
 
-    def rebuild(self, magnitudes: Array, /) -> Array:
+    def rebuild(self, magnitudes: Array, function: Map, /) -> Array:
         """Return the Hermitian matrices with other eigenvalues."""
         xp = self.backend.xp
+        if self.known is not None:
+            y = lift.with_values(self.known, magnitudes, function, backend=self.backend)
+            return xp.astype(y, self.matrix.dtype, copy=False)
         scaled = self.vectors * xp.astype(magnitudes, self.vectors.dtype)[..., None, :]
         y = xp.matmul(scaled, adjoint(self.vectors, xp=xp))
         y = xp.astype(0.5 * (y + adjoint(y, xp=xp)), self.matrix.dtype, copy=False)
@@ -39,12 +44,20 @@ class _Eigenvalues:
 
 def _eigenvalues(x: Array, backend: Backend) -> _Eigenvalues:
     xp = backend.xp
-    balanced = balance(working(xp, x), backend=backend)
+    asked = backend.asks(x)
+    balanced = balance(working(xp, backend.frozen(x) if asked else x), backend=backend)
     turned = adjoint(balanced.matrix, xp=xp)
     values, vectors = xp.linalg.eigh(0.5 * (balanced.matrix + turned))
-    scale = balanced.scale[..., 0]
+    scale, known = balanced.scale[..., 0], None
     skew = magnitudes.norm(0.5 * (balanced.matrix - turned), (-2, -1), xp=xp)[..., 0] * scale
-    return _Eigenvalues(x, balanced.finite, values * scale, vectors, skew[..., 0], backend)
+    values = values * scale
+    if asked:
+        whole = working(xp, x)
+        part = 0.5 * (whole + adjoint(whole, xp=xp))
+        vh = adjoint(vectors, xp=xp)
+        known = Decomposed(part, vectors, values, vh, balanced.finite, signed=True)
+        values = lift.singular_values(known, backend=backend)
+    return _Eigenvalues(x, balanced.finite, values, vectors, skew[..., 0], backend, known)
 
 
 def _skew(taken: Parts) -> Array:

@@ -9,7 +9,8 @@ Derived.
 """
 
 from specdesc._lib.typing import Array
-from specdesc._linalg import magnitudes
+from specdesc._linalg import lift, magnitudes
+from specdesc._linalg.basic import root
 from specdesc._linalg.magnitudes import Parts
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
@@ -23,11 +24,15 @@ STEPS, RANGE = 60, 100.0
 
 
 def solve(
-    g: Penalty, taken: Parts, preconditioner: Preconditioner, step: Array, backend: Backend
+    g: Penalty,
+    flat: Array,
+    taken: Parts,
+    preconditioner: Preconditioner,
+    step: Array,
+    backend: Backend,
 ) -> Array:
-    """Return the magnitudes of the proximal point."""
+    """Return the magnitudes of the proximal point for those of the stack, or for others."""
     xp, kernel, eps = backend.xp, preconditioner.kernel, preconditioner.eps
-    flat = taken.magnitudes
     axes = AXES[preconditioner.geometry]
     shape = tuple(taken.matrix.shape)
     whole = preconditioner.geometry == "global"
@@ -50,5 +55,36 @@ def solve(
         ratio = over(delta / t, eps, xp=xp)
         short = delta <= size * kernel.pre(ratio, xp=xp)  # t is too small: a lower exponent
         high, low = xp.where(short, middle, high), xp.where(short, low, middle)
-    _, x = moved(low)
+    t, x = moved(low)
+    if backend.asks(s) or backend.asks(size):
+        x = lift.in_place_of(_near(g, s, t, preconditioner, size, backend), x, backend=backend)
     return xp.reshape(xp.where(moves, x, s), flat.shape)
+
+
+def _near(
+    g: Penalty,
+    s: Array,
+    t: Array,
+    preconditioner: Preconditioner,
+    size: Array,
+    backend: Backend,
+) -> Array:
+    """Return the proximal point by one step of Newton's method from the solution t.
+
+    Bisections have no derivative; this step has that of the implicit function.
+    """
+    xp, kernel, eps = backend.xp, preconditioner.kernel, preconditioner.eps
+    axes = AXES[preconditioner.geometry]
+
+    def excess(t: Array, s: Array, size: Array) -> Array:
+        x = g.prox(s, Phi(Quadratic(), 1.0, t), backend=backend)
+        delta = root(xp.sum((s - x) ** 2, axis=axes, keepdims=True), xp=xp)
+        return delta - size * kernel.pre(over(delta / t, eps, xp=xp), xp=xp)
+
+    still, fixed, t = backend.frozen(s), backend.frozen(size), backend.frozen(t)
+    slope = backend.differential(lambda t: excess(t, still, fixed), t, xp.ones_like(t))
+    slope = backend.frozen(slope)
+    there = slope != 0  # else the point does not depend on t
+    moved = xp.where(there, excess(t, s, size), xp.zeros_like(t))
+    t = t - moved / xp.where(there, slope, xp.ones_like(slope))
+    return g.prox(s, Phi(Quadratic(), 1.0, t), backend=backend)

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, overload, runti
 
 from specdesc._lib.dtypes import is_complex, real_dtype, working
 from specdesc._lib.typing import Array
-from specdesc._linalg import magnitudes
+from specdesc._linalg import lift, magnitudes
 from specdesc._linalg.basic import all_finite, restore
-from specdesc._linalg.magnitudes import Parts
+from specdesc._linalg.magnitudes import Map, Parts
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
 from specdesc.backends.entry import check_per_matrix, check_supported, enter
@@ -273,7 +273,11 @@ class Operator:
 
     def _in_frame(self, taken: Parts, phi: Phi, backend: Backend) -> Array:
         """Return the prox in the frame of the function itself."""
-        return self._finish(taken, self._magnitudes(taken.magnitudes, phi, backend), backend)
+
+        def move(s: Array) -> Array:
+            return self._magnitudes(s, phi, backend)
+
+        return self._finish(taken, move(taken.magnitudes), move, backend)
 
     def _magnitudes(self, s: Array, phi: Phi, backend: Backend) -> Array:
         """Return the prox of the profile; a step of 0 leaves a function where it is."""
@@ -287,14 +291,14 @@ class Operator:
             return moved
         return xp.where(moves, moved, s)
 
-    def _finish(self, taken: Parts, s: Array, backend: Backend) -> Array:
+    def _finish(self, taken: Parts, s: Array, move: Map, backend: Backend) -> Array:
         """Rebuild; a point of the set comes back bit for bit."""
-        point = taken.rebuild(s)
+        point = taken.rebuild(s, move)
         if not self.is_set:
             return point
         inside = self._inside(taken, magnitudes.slack(taken.matrix, xp=backend.xp), backend)
         if not backend.branches or bool(backend.xp.any(inside)):
-            point = backend.xp.where(inside[..., None, None], taken.matrix, point)
+            point = _kept(inside, taken.matrix, point, backend)
         return restore(point, taken.finite, backend=backend)
 
     # --- other geometries ------------------------------------------------------------------------
@@ -313,8 +317,12 @@ class Operator:
         phi = Phi(preconditioner.kernel if needed else Quadratic(), preconditioner.eps, step)
         match how:
             case "bisection":
-                s = isotropic.solve(self.profile, own, preconditioner, step, backend)
-                return own.rebuild(s), status_of(own, None, backend)
+
+                def solve(s: Array) -> Array:
+                    return isotropic.solve(self.profile, s, own, preconditioner, step, backend)
+
+                point = own.rebuild(solve(own.magnitudes), solve)
+                return point, status_of(own, None, backend)
             case "Euclidean projection":
                 return self._projected(own, phi, preconditioner, backend)
             case "magnitudes":
@@ -338,13 +346,17 @@ class Operator:
         if self.frame == NORM:  # it is a function of the magnitudes of every geometry
             check_supported(f"preconditioners[{preconditioner.geometry}]", backend)
             taken = magnitudes.take_apart(x, preconditioner.geometry, backend=backend)
-        s = self._magnitudes(taken.magnitudes, phi, backend)
-        point = taken.rebuild(s)
+
+        def move(s: Array) -> Array:
+            return self._magnitudes(s, phi, backend)
+
+        s = move(taken.magnitudes)
+        point = taken.rebuild(s, move)
         if not self.is_set:
             return point, status_of(own, None, backend)
         longest = xp.max(xp.abs(taken.magnitudes - s), axis=-1, keepdims=True)
         inside = self._inside(own, magnitudes.slack(x, xp=xp), backend)
-        point = xp.where(inside[..., None, None], x, point)
+        point = _kept(inside, x, point, backend)
         longest = xp.where(inside[..., None], xp.zeros_like(longest), longest)
         point = restore(point, taken.finite, backend=backend)
         return point, status_of(own, longest, backend, phi.step, preconditioner.reach)
@@ -363,12 +375,22 @@ class BoundedSet(Operator):
             taken = self._take_apart(matrix, backend)
             profile: Bounded = self.profile
             slack = magnitudes.slack(matrix, xp=xp) / 8.0
-            s = taken.magnitudes
-            if self.frame.signed:
-                point = taken.rebuild(profile.support(-s, slack, xp=xp))
-            else:
-                point = -taken.rebuild(profile.support(s, slack, xp=xp))
+            sign = -1.0 if self.frame.signed else 1.0
+
+            def support(s: Array) -> Array:
+                return profile.support(sign * s, slack, xp=xp)
+
+            point = -sign * taken.rebuild(support(taken.magnitudes), support)
             return xp.reshape(point, g.shape)
+
+
+def _kept(inside: Array, x: Array, point: Array, backend: Backend) -> Array:
+    """Return x for the matrices inside of a set, which equal their projection up to rounding.
+
+    The derivative is that of the projection: a set may have no interior.
+    """
+    kept = backend.xp.where(inside[..., None, None], x, point)
+    return lift.in_place_of(point, kept, backend=backend) if backend.asks(x) else kept
 
 
 def _none(x: Array, backend: Backend) -> Array:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
-from specdesc._linalg.magnitudes import Parts
+from specdesc._linalg.magnitudes import Map, Parts
 from specdesc.backends import Backend
 
 
@@ -18,7 +18,7 @@ class Entries:
     magnitudes: Array
     backend: Backend
 
-    def rebuild(self, magnitudes: Array, /) -> Array:
+    def rebuild(self, magnitudes: Array, function: Map, /) -> Array:
         """Return a stack with other entries."""
         xp = self.backend.xp
         y = xp.reshape(xp.astype(magnitudes, self.matrix.dtype, copy=False), self.matrix.shape)

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from specdesc._lib.arrays import per_batch
+from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
+from specdesc._linalg.basic import replace_broken, restore, row_energies
 from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import penalties, sets
@@ -39,7 +42,7 @@ class Zero(Operator):
     ) -> tuple[Array, Array]:
         """Return the point itself: no geometry is worth a factorization here."""
         own = self._take_apart(x, backend)
-        return own.rebuild(own.magnitudes), status_of(own, None, backend)
+        return own.rebuild(own.magnitudes, lambda s: s), status_of(own, None, backend)
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,13 @@ class Ridge(Operator):
     def profile(self) -> Any:
         """The squares."""
         return penalties.Squares(0.0, self.weight)
+
+    def value(self, x: Array, /) -> Array:
+        """Return the value of every point, of the batch shape."""
+        backend, matrix = self._enter(x)
+        xp = backend.xp
+        with backend.guard(x):
+            # No root: so all derivatives are those of a polynomial, at 0 too.
+            safe, finite = replace_broken(working(xp, matrix), backend=backend)
+            value = (0.5 * self.weight) * xp.sum(row_energies(safe, xp=xp), axis=-1)
+            return restore(value, per_batch(finite), backend=backend)

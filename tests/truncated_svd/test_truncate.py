@@ -764,6 +764,30 @@ def test_an_operator_whose_products_are_not_finite_gives_nan() -> None:
     assert np.isnan(full.value)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "float64", "complex128"])
+@pytest.mark.parametrize("kind", ["right", "no conj", "twice", "transposed by blocks", "rounded"])
+def test_an_operator_without_its_adjoint_is_not_certified(kind: str, dtype: str) -> None:
+    """Products agree with the adjoint up to rounding, or estimate and gap say nothing."""
+    if kind == "no conj" and not dtype.startswith("complex"):
+        pytest.skip("a transpose is the adjoint of a real matrix")
+    x = support.gaussian(120, 100, dtype=dtype).astype(dtype)
+    turned = adjoint(x)
+    wrong = {
+        "right": turned,
+        "no conj": np.swapaxes(x, -1, -2),
+        "twice": 2 * turned,
+        "transposed by blocks": np.roll(turned, 1, axis=0),
+        "rounded": turned * (1 + 8 * support.EPS[dtype]),
+    }[kind]
+    energy = np.asarray((np.abs(x) ** 2).sum())
+    for known in (energy, None):
+        operator = LinearOperator(lambda b: x @ b, lambda b: wrong @ b, x.shape, x[:0], known)
+        full = truncated_svd(operator, 3, tol=0.05, full_output=True)
+        met = 4 * full.estimate <= 0.05 * full.value
+        assert met == (kind in ("right", "rounded"))
+        assert np.isinf(full.estimate) != met
+
+
 # --- estimates along trajectories ----------------------------------------------------------------
 
 
