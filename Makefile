@@ -87,7 +87,7 @@ docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html
 
 clean:
-	rm -rf .venv .asv build dist out docs/_build *.egg-info
+	rm -rf .venv .asv build dist out docs/_build docs/reference *.egg-info
 
 .venv/pip:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'needs Python 3.11 or newer')"
