@@ -320,6 +320,18 @@ class Spectral(_OfSpectrum):
     -----
     Where the factor is not exact, `sharp` takes Re <g, U Vᴴ> for the dual norm, which misses
     `tol` of it and what lies below the floor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Spectral()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (5.2631, 6.4031)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-0.7809,  0.6247],
+           [-0.6247, -0.7809]])
     """
 
     _: KW_ONLY
@@ -368,7 +380,20 @@ class Spectral(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Nuclear(_OfSpectrum):
-    """The sum of the singular values. Its dual is `Spectral()`; its minimiser -radius u_1 v_1ᴴ."""
+    """The sum of the singular values. Its dual is `Spectral()`; its minimiser -radius u_1 v_1ᴴ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.diag([3.0, 1.0])
+    >>> n = norms.Nuclear()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (4.0, 3.0)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-1.,  0.],
+           [ 0.,  0.]])
+    """
 
     def _norm(self, s: Array, xp: Namespace) -> Array:
         return xp.sum(s, axis=-1)
@@ -382,7 +407,20 @@ class Nuclear(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Frobenius(_Norm):
-    """The root of the sum of squares. Its own dual; its minimiser is -radius g / ||g||_F."""
+    """The root of the sum of squares. Its own dual; its minimiser is -radius g / ||g||_F.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Frobenius()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (5.3852, 5.3852)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-0.5571,  0.    ],
+           [-0.7428, -0.3714]])
+    """
 
     def _value(self, x: Array, backend: Backend) -> Array:
         return per_batch(frobenius(x, xp=backend.xp))
@@ -399,6 +437,18 @@ class Max(_Norm):
     """The largest absolute value of an entry. Its dual is the sum of them.
 
     Its minimiser is -radius g / abs(g) entry by entry, 0 where g is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Max()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (4.0, 9.0)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-1.,  0.],
+           [-1., -1.]])
     """
 
     def _value(self, x: Array, backend: Backend) -> Array:
@@ -422,6 +472,18 @@ class MaxVectorNorm(_Norm):
     axis : int
         The axis that a vector runs along: -1 for rows, -2 for columns. Also as `Rows()` and
         `Columns()`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.MaxVectorNorm(-1)
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (4.4721, 7.4721)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-1.    ,  0.    ],
+           [-0.8944, -0.4472]])
     """
 
     axis: int
@@ -452,14 +514,40 @@ class MaxVectorNorm(_Norm):
 
 @dataclass(frozen=True)
 class Columns(MaxVectorNorm):
-    """The largest length of a column, `MaxVectorNorm(-2)` by name."""
+    """The largest length of a column, `MaxVectorNorm(-2)` by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Columns()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (5.0, 7.0)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-0.6,  0. ],
+           [-0.8, -1. ]])
+    """
 
     axis: int = field(default=-2, init=False)
 
 
 @dataclass(frozen=True)
 class Rows(MaxVectorNorm):
-    """The largest length of a row, `MaxVectorNorm(-1)` by name."""
+    """The largest length of a row, `MaxVectorNorm(-1)` by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Rows()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (4.4721, 7.4721)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-1.    ,  0.    ],
+           [-0.8944, -0.4472]])
+    """
 
     axis: int = field(default=-1, init=False)
 

@@ -56,6 +56,12 @@ def constant(size: float | Array, /) -> Schedule:
     Notes
     -----
     On a non-smooth problem it reaches a ball around the solution, of a radius in proportion to it.
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> [schedules.constant(0.1)(t) for t in range(3)]
+    [0.1, 0.1, 0.1]
     """
     return _Constant(size)
 
@@ -74,6 +80,12 @@ def geometric(first: float | Array, ratio: float, /) -> Schedule:
     -----
     Such steps reach a solution only if it lies within first / (1 - ratio) of the start in the norm
     of the step: max(spectral norm, nuclear norm / rank) for a truncated one (derived).
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> [schedules.geometric(8.0, 0.5)(t) for t in range(3)]
+    [8.0, 4.0, 2.0]
     """
     if not 0.0 < ratio < 1.0:
         msg = f"ratio must lie in (0, 1), got {ratio!r}"
@@ -189,6 +201,13 @@ def storm(horizon: int | None = None, *, step: float = 1.0, alpha: float = 1.0) 
     The mean stationarity measure is then O(K^(-1/3)) for noise of finite variance and samples that
     are smooth in mean square (derived; the rate is that of arXiv:2605.11850 by a secondary source).
     The factors are ours. The bound for no horizon was not derived.
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> step, beta = schedules.storm(1000)
+    >>> round(step(0), 6), round(beta(0), 6)
+    (0.01, 0.99)
     """
     return _powers(horizon, (step, 2.0 / 3.0), (alpha, 2.0 / 3.0))
 
@@ -267,6 +286,14 @@ def polyak(
     to 0 and whose sum is infinite, such as ``lambda t, **_: 0.1 / (t + 1) ** 0.5``, the best value
     of normalized gradient steps on a convex Lipschitz problem goes to the minimum: they are
     subgradient steps of lengths that go to 0 with an infinite sum (known; the cap is ours).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import schedules
+    >>> grad = np.asarray([[3.0, 4.0]])
+    >>> float(schedules.polyak(optimum=1.0)(0, value=np.asarray(11.0), grad=grad))
+    2.0
     """
     return _Polyak(optimum, scale, rank, decrease)
 
@@ -277,6 +304,12 @@ def frank_wolfe(weight_decay: float, /) -> Schedule:
     With decoupled weight decay of this strength the update is the Frank-Wolfe step of size
     2 / (t + 2) on the ball of radius 1 / weight_decay of the step's norm. The first one forgets
     the starting point.
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> [round(schedules.frank_wolfe(0.5)(t), 3) for t in range(3)]
+    [2.0, 1.333, 1.0]
     """
     if not 0.0 < weight_decay < float("inf"):
         msg = f"weight_decay must be positive, got {weight_decay!r}"

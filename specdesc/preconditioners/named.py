@@ -90,6 +90,14 @@ class SoftSign(_Fixed):
     """pre(t) = t / (1 + t): kappa 1 by name.
 
     The kernel is h(r) = -r - ln(1 - r).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.SoftSign(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[0.667, 0.   ],
+           [0.   , 0.333]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Kappa(1)
@@ -100,6 +108,14 @@ class Sqrt(_Fixed):
     """pre(t) = t / sqrt(1 + t²): kappa 2 by name, X (eps² I + XᴴX)^(-1/2) for matrices.
 
     The kernel is h(r) = 1 - sqrt(1 - r²).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Sqrt(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[0.894, 0.   ],
+           [0.   , 0.447]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Kappa(2)
@@ -110,6 +126,14 @@ class Tanh(_Fixed):
     """pre(t) = tanh t.
 
     The kernel is h(r) = r artanh r + ln(1 - r²) / 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Tanh(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[0.964, 0.   ],
+           [0.   , 0.462]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Tanh()
@@ -120,6 +144,14 @@ class Arctan(_Fixed):
     """pre(t) = (2/pi) arctan(pi t / 2).
 
     The kernel is h(r) = -(4/pi²) ln cos(pi r / 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Arctan(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[0.804, 0.   ],
+           [0.   , 0.424]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Arctan()
@@ -127,14 +159,32 @@ class Arctan(_Fixed):
 
 @dataclass(frozen=True)
 class Arcsinh(_Fixed):
-    """pre(t) = arcsinh t, with h(r) = cosh r - 1. Not bounded."""
+    """pre(t) = arcsinh t, with h(r) = cosh r - 1. Not bounded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Arcsinh(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[1.444, 0.   ],
+           [0.   , 0.481]])
+    """
 
     _kernel: ClassVar[Kernel] = kernels.Arcsinh()
 
 
 @dataclass(frozen=True)
 class Log(_Fixed):
-    """pre(t) = ln(1 + t), with h(r) = e^r - r - 1. Not bounded."""
+    """pre(t) = ln(1 + t), with h(r) = e^r - r - 1. Not bounded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Log(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[1.099, 0.   ],
+           [0.   , 0.405]])
+    """
 
     _kernel: ClassVar[Kernel] = kernels.Log()
 
@@ -144,6 +194,14 @@ class Clip(_Fixed):
     """pre(t) = min(t, 1): gradient clipping, the limit of `Kappa` for large kappa.
 
     The kernel is h(r) = r² / 2 on [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Clip(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[1. , 0. ],
+           [0. , 0.5]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Clip()
@@ -154,6 +212,14 @@ class Quadratic(_Fixed):
     """pre(t) = t: gradient descent with the step divided by `eps`.
 
     The kernel is h(r) = r² / 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Quadratic(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[2. , 0. ],
+           [0. , 0.5]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Quadratic()

@@ -32,6 +32,13 @@ class Preconditioner:
     normalize : bool
         Divide the input of the map by its Frobenius norm. `conjugate` and `reference` stay those
         of phi itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> isinstance(preconditioners.Kappa(4), preconditioners.Preconditioner)
+    True
     """
 
     eps: float = 1e-3

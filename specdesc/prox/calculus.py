@@ -32,6 +32,13 @@ class Scaled:
         Above 0.
     scale : float
         Not 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Scaled(prox.L1(1.0), weight=2.0).prox(np.asarray([[3.0, -1.0]]), 1.0) + 0.0
+    array([[1., 0.]])
     """
 
     g: Function
@@ -77,6 +84,13 @@ class Translated:
         Any function or set of this package, or one with `value` and `prox`.
     shift : array
         Of the shape of the points, and their library and dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Translated(prox.L1(1.0), np.asarray([[1.0, 1.0]])).prox(np.asarray([[3.0, 1.5]]), 1.0)
+    array([[2., 1.]])
     """
 
     g: Function
@@ -131,6 +145,13 @@ class Conjugate:
     ----------
     g : Function
         A convex one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Conjugate(prox.L1(1.0)).prox(np.asarray([[2.0, -0.3]]), 1.0)
+    array([[ 1. , -0.3]])
     """
 
     g: Function

@@ -27,6 +27,13 @@ class MaxBall(BoundedSet):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.MaxBall(1.0).prox(np.asarray([[2.0, -0.5]]))
+    array([[ 1. , -0.5]])
     """
 
     radius: float
@@ -58,6 +65,13 @@ class L1Ball(BoundedSet):
     Notes
     -----
     The projection is exact: one sort, and no search (derived).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.L1Ball(1.0).prox(np.asarray([[2.0, -0.5]])) + 0.0
+    array([[1., 0.]])
     """
 
     radius: float
@@ -89,6 +103,13 @@ class Sparse(Operator):
     Notes
     -----
     The projection keeps the largest entries, of equal ones the first; two sorts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Sparse(1).prox(np.asarray([[2.0, -0.5]])) + 0.0
+    array([[2., 0.]])
     """
 
     count: int
@@ -117,6 +138,13 @@ class Box(BoundedSet):
         low <= high; they may be infinite, and then there is no `lmo`.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Box(0.0, 1.0).prox(np.asarray([[2.0, -0.3, 0.5]]))
+    array([[1. , 0. , 0.5]])
     """
 
     low: float
@@ -149,6 +177,13 @@ class Simplex(BoundedSet):
     Notes
     -----
     The projection is exact: one sort, and no search (derived).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Simplex().prox(np.asarray([[0.8, 0.6]])).round(12)
+    array([[0.6, 0.4]])
     """
 
     total: float = 1.0
@@ -180,6 +215,13 @@ class L1(Operator):
     Notes
     -----
     The prox is the soft threshold, step pre(weight / eps) in the geometry of a kernel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.L1(0.5).prox(np.asarray([[2.0, -0.3]]), 1.0) + 0.0
+    array([[1.5, 0. ]])
     """
 
     weight: float
@@ -206,6 +248,13 @@ class L0(Operator):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.L0(0.5).prox(np.asarray([[2.0, 0.9]]), 1.0)
+    array([[2., 0.]])
     """
 
     weight: float
@@ -233,6 +282,13 @@ class ElasticNet(Operator):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.ElasticNet(0.5, 1.0).prox(np.asarray([[2.5, -0.3]]), 1.0) + 0.0
+    array([[1., 0.]])
     """
 
     linear: float
@@ -261,6 +317,13 @@ class Huber(Operator):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Huber(1.0, 1.0).prox(np.asarray([[4.0, 1.0]]), 1.0)
+    array([[3. , 0.5]])
     """
 
     weight: float
@@ -291,6 +354,13 @@ class MCP(Operator):
         Above 0; the prox of step t is that of a convex problem for t <= a.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.MCP(1.0, 3.0).prox(np.asarray([[5.0, 1.5, 0.5]]), 1.0)
+    array([[5.  , 0.75, 0.  ]])
     """
 
     weight: float
@@ -322,6 +392,13 @@ class SCAD(Operator):
         Above 2.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.SCAD(1.0, 3.0).prox(np.asarray([[5.0, 1.5, 0.5]]), 1.0)
+    array([[5. , 0.5, 0. ]])
     """
 
     weight: float

@@ -27,6 +27,14 @@ class Rank(Operator):
     The projection keeps the leading singular triplets (Eckart and Young); where singular values
     tie at the cut it is one of several. `prox` takes one dense SVD. `prox_from` starts from the
     block of an earlier call and costs O(m n rank).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Rank(1).prox(np.diag([3.0, 1.0])) + 0.0
+    array([[3., 0.],
+           [0., 0.]])
     """
 
     rank: int

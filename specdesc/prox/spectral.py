@@ -76,6 +76,14 @@ class SpectralInterval(BoundedSet):
     The projection is clip(s, low, high). Where code may look at values it is `spectral_clip` and a
     proof that no singular value is below `low`, one Cholesky factorization; it takes one SVD where
     there is no proof, as for low < high / 8, which squares cannot see well enough.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.SpectralInterval(1.0, 2.0).prox(np.diag([3.0, 0.5])).round(12) + 0.0
+    array([[2., 0.],
+           [0., 1.]])
     """
 
     low: float
@@ -141,6 +149,14 @@ class Stiefel(BoundedSet):
 
     The projection is the polar factor U Vᴴ, an isometry also for a matrix that has no full rank,
     in which case it is one of several.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Stiefel().prox(np.diag([3.0, 0.5])).round(12) + 0.0
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     is_set: ClassVar[bool] = True
@@ -173,6 +189,14 @@ class NuclearBall(BoundedSet):
     Notes
     -----
     The projection subtracts one shift from all singular values, found by one sum over them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.NuclearBall(2.0).prox(np.diag([3.0, 1.0])) + 0.0
+    array([[2., 0.],
+           [0., 0.]])
     """
 
     radius: float
@@ -205,6 +229,14 @@ class KyFanBall(BoundedSet):
     -----
     The projection is clip(s - shift, 0, radius) with an exact shift: no iteration, but a table of
     2 k by k numbers for k singular values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.KyFanBall(1, 1.0).prox(np.diag([2.0, 1.0])) + 0.0
+    array([[1., 0.],
+           [0., 0.]])
     """
 
     k: int
@@ -268,6 +300,14 @@ class RankPenalty(Operator):
     -----
     `value` counts the singular values above 8 max(m, n) eps s_1. The prox keeps those that cost
     more to remove than `weight`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.RankPenalty(1.0).prox(np.diag([3.0, 1.0]), 1.0) + 0.0
+    array([[3., 0.],
+           [0., 0.]])
     """
 
     weight: float

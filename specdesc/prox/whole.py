@@ -21,6 +21,13 @@ class Zero(Operator):
     ----------
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Zero().prox(np.asarray([[2.0, 0.5]]), 1.0)
+    array([[2. , 0.5]])
     """
 
     axes: Axes = (-2, -1)
@@ -58,6 +65,13 @@ class FrobeniusBall(BoundedSet):
     The Euclidean and the isotropic projection scale. In the other geometries every magnitude solves
     s = x + step pre(mu x), with one multiplier mu that gives x the norm `radius` (derived): closed
     for given mu for the soft sign and hard clipping, and by the scalar solver otherwise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.FrobeniusBall(1.0).prox(np.asarray([[3.0, 4.0]]))
+    array([[0.6, 0.8]])
     """
 
     radius: float
@@ -85,6 +99,13 @@ class Ridge(Operator):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Ridge(1.0).prox(np.asarray([[2.0, -4.0]]), 1.0)
+    array([[ 1., -2.]])
     """
 
     weight: float

@@ -24,6 +24,16 @@ class NormalizedGradient(Steepest):
     Notes
     -----
     A zero gradient is a zero step. Each matrix of a stack is normalized by its own norm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> x, grad = np.ones((2, 2)), np.diag([3.0, -2.0])
+    >>> rule = rules.NormalizedGradient(1.0)
+    >>> rule.update(x, grad, rule.init(x))[0].round(3)
+    array([[0.168, 1.   ],
+           [1.   , 1.555]])
     """
 
     def _direction(self, grad: Array, /, *, backend: Backend) -> Array:

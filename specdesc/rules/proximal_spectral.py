@@ -41,6 +41,18 @@ class ProximalSpectral:
     a set stays in it. The method is that of arXiv:2605.11850, reconstructed from its abstract and
     from arXiv:2210.15531; `schedules.heavy_tailed` has steps with a proven rate (derived).
     See `proximal_step` for the cost and for what `g` may be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners, prox, rules
+    >>> x, grad = np.diag([0.9, 0.1]), np.diag([-1.0, 2.0])
+    >>> rule = rules.ProximalSpectral(
+    ...     0.2, preconditioner=preconditioners.Sign(), g=prox.SpectralBall(1.0)
+    ... )
+    >>> rule.update(x, grad, rule.init(x))[0].round(3) + 0.0
+    array([[ 1. ,  0. ],
+           [ 0. , -0.1]])
     """
 
     needs_previous_grad: ClassVar[bool] = False

@@ -45,6 +45,20 @@ class ProximalStorm:
     grad + (beta / (1 - beta)) (grad - previous_grad), is the same with its factor 1 (derived); its
     approximate variant is the one here. In a proximal step with a preconditioner: arXiv:2605.11850
     (abstract); `schedules.storm` has steps with a proven rate (derived).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners, prox, rules
+    >>> x, grad = np.diag([0.9, 0.1]), np.diag([-1.0, 2.0])
+    >>> rule = rules.ProximalStorm(
+    ...     0.2, preconditioner=preconditioners.Sign(), g=prox.SpectralBall(1.0)
+    ... )
+    >>> x1, state = rule.update(x, grad, rule.init(x), previous_grad=grad)
+    >>> x2, state = rule.update(x1, grad, state, previous_grad=grad)
+    >>> x2.round(3) + 0.0
+    array([[ 1. ,  0. ],
+           [ 0. , -0.3]])
     """
 
     step: float | Schedule

@@ -25,6 +25,16 @@ class SignDescent(Steepest):
     Notes
     -----
     The sign of a complex entry is the entry over its absolute value; that of 0 is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> x, grad = np.ones((2, 2)), np.diag([3.0, -2.0])
+    >>> rule = rules.SignDescent(0.1)
+    >>> rule.update(x, grad, rule.init(x))[0].round(3)
+    array([[0.9, 1. ],
+           [1. , 1.1]])
     """
 
     def _direction(self, grad: Array, /, *, backend: Backend) -> Array:

@@ -33,6 +33,16 @@ class SpectralDescent(Steepest):
     Without `tol` the exact polar factor where code may look at values, one SVD a step; zero
     singular values are dropped and a zero gradient is a zero step. The method and its link to
     Frank-Wolfe: arXiv:2605.26977 (abstract).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> x, grad = np.ones((2, 2)), np.diag([3.0, -2.0])
+    >>> rule = rules.SpectralDescent(0.1)
+    >>> rule.update(x, grad, rule.init(x))[0].round(3)
+    array([[0.9, 1. ],
+           [1. , 1.1]])
     """
 
     _: KW_ONLY

@@ -41,6 +41,16 @@ class TruncatedSpectralDescent:
     then. The method, its linear convergence on
     sharp problems and its link to Frank-Wolfe: arXiv:2605.26977 (abstract); that the step and not
     the iterate is truncated is our reading of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> x, grad = np.ones((2, 2)), np.diag([3.0, -2.0])
+    >>> rule = rules.TruncatedSpectralDescent(1, 0.1)
+    >>> rule.update(x, grad, rule.init(x))[0].round(3)
+    array([[0.9, 1. ],
+           [1. , 1. ]])
     """
 
     needs_previous_grad: ClassVar[bool] = False
