@@ -75,7 +75,9 @@ def orthogonalize(
     start: Array | None = None,
     full_output: bool = False,
 ) -> Array | Orthogonalization:
-    """Return U Vᴴ of the thin singular value decomposition x = U S Vᴴ.
+    r"""Return U Vᴴ of the thin singular value decomposition x = U S Vᴴ.
+
+    .. math:: Q = U V^H, \qquad x = U S V^H
 
     With t_i = Re(u_iᴴ Q v_i) of the result Q: |1 - t_i| <= `tol` for every s_i >= `floor` s_1, and
     -c eps <= t_i <= 1 + `tol` below, where c is the rounding term of the notes. A zero matrix gives
@@ -117,6 +119,13 @@ def orthogonalize(
     TypeError, ValueError, NotImplementedError
         As in the table of bad input: not a floating array, fewer than two axes, `tol` or `floor`
         outside (0, 1), an unknown `method`, or a method that the backend does not have.
+
+    See Also
+    --------
+    polar : Both factors.
+    plan_orthogonalization : The schedule of ``method="polynomial"``.
+    truncated_spectral_step : The same of the leading singular pairs alone.
+    specdesc.norms.Spectral : The norm whose oracle this is.
 
     Notes
     -----

@@ -77,7 +77,9 @@ def truncated_svd(
     step: int | Array = 0,
     full_output: bool = False,
 ) -> tuple[Array, Array, Array] | TruncatedSVD:
-    """Return the `rank` leading singular triplets of a matrix.
+    r"""Return the `rank` leading singular triplets of a matrix.
+
+    .. math:: x \approx U_k S_k V_k^H, \qquad s_1 \ge \dots \ge s_k
 
     U and V have orthonormal columns always; where a singular value is zero they are completed.
 
@@ -110,6 +112,12 @@ def truncated_svd(
     ------
     TypeError, ValueError, NotImplementedError
         As in the table of bad input; `rank` or `tol` out of range, `start` of another shape.
+
+    See Also
+    --------
+    truncated_spectral_step : The product of the two blocks.
+    initial_start : What a first call would start from.
+    LinearOperator : A matrix that is known by its products.
 
     Notes
     -----
@@ -189,7 +197,12 @@ def truncated_spectral_step(
     step: int | Array = 0,
     full_output: bool = False,
 ) -> Array | TruncatedStep:
-    """Return U_k V_kᴴ of the k leading singular triplets of x.
+    r"""Return U_k V_kᴴ of the k leading singular triplets of x.
+
+    .. math::
+
+        U_k V_k^H = \operatorname{argmax}_{\|p\|_2 \le 1,\ \|p\|_* \le k}
+            \operatorname{Re}\langle x, p\rangle
 
     The maximiser of Re <x, p> over spectral norm <= 1 and nuclear norm <= k: the step of truncated
     spectral descent, and minus the linear minimisation oracle of that ball. Pairs with
@@ -210,6 +223,12 @@ def truncated_spectral_step(
     ------
     TypeError, ValueError, NotImplementedError
         As in `truncated_svd`.
+
+    See Also
+    --------
+    truncated_svd : The triplets themselves.
+    specdesc.rules.TruncatedSpectralDescent : The rule with this step.
+    specdesc.norms.KyFanDual : The norm whose oracle this is.
 
     Notes
     -----

@@ -223,7 +223,9 @@ class _OfSpectrum(_Norm):
 
 @dataclass(frozen=True)
 class KyFan(_OfSpectrum):
-    """The Ky Fan norm s_1 + ... + s_k. Its dual is `KyFanDual(k)`.
+    r"""The Ky Fan norm s_1 + ... + s_k. Its dual is `KyFanDual(k)`.
+
+    .. math:: \|x\| = s_1 + \dots + s_k
 
     Parameters
     ----------
@@ -264,7 +266,12 @@ class KyFan(_OfSpectrum):
 
 @dataclass(frozen=True)
 class KyFanDual(_OfSpectrum):
-    """max(s_1, (s_1 + s_2 + ...) / k). Its dual is `KyFan(k)`.
+    r"""max(s_1, (s_1 + s_2 + ...) / k). Its dual is `KyFan(k)`.
+
+    .. math::
+
+        \|x\| = \max(s_1,\ \textstyle\sum_i s_i / k), \qquad
+        \operatorname{lmo}(g) = -\rho\, U_k V_k^H
 
     Parameters
     ----------
@@ -306,7 +313,13 @@ class KyFanDual(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Spectral(_OfSpectrum):
-    """The largest singular value. Its dual is `Nuclear()`; its minimiser is -radius U Vᴴ.
+    r"""The largest singular value. Its dual is `Nuclear()`; its minimiser is -radius U Vᴴ.
+
+    .. math::
+
+        \|x\| = s_1, \qquad
+        \|g\|_\circ = \sum_i s_i(g), \qquad
+        \operatorname{lmo}(g) = -\rho\, U V^H
 
     Parameters
     ----------
@@ -380,7 +393,13 @@ class Spectral(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Nuclear(_OfSpectrum):
-    """The sum of the singular values. Its dual is `Spectral()`; its minimiser -radius u_1 v_1ᴴ.
+    r"""The sum of the singular values. Its dual is `Spectral()`; its minimiser -radius u_1 v_1ᴴ.
+
+    .. math::
+
+        \|x\| = \sum_i s_i, \qquad
+        \|g\|_\circ = s_1(g), \qquad
+        \operatorname{lmo}(g) = -\rho\, u_1 v_1^H
 
     Examples
     --------
@@ -407,7 +426,12 @@ class Nuclear(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Frobenius(_Norm):
-    """The root of the sum of squares. Its own dual; its minimiser is -radius g / ||g||_F.
+    r"""The root of the sum of squares. Its own dual; its minimiser is -radius g / ||g||_F.
+
+    .. math::
+
+        \|x\| = \Bigl(\sum_{ij} |x_{ij}|^2\Bigr)^{1/2}, \qquad
+        \operatorname{lmo}(g) = -\rho\, g / \|g\|_F
 
     Examples
     --------
@@ -434,7 +458,13 @@ class Frobenius(_Norm):
 
 @dataclass(frozen=True)
 class Max(_Norm):
-    """The largest absolute value of an entry. Its dual is the sum of them.
+    r"""The largest absolute value of an entry. Its dual is the sum of them.
+
+    .. math::
+
+        \|x\| = \max_{ij} |x_{ij}|, \qquad
+        \|g\|_\circ = \sum_{ij} |g_{ij}|, \qquad
+        \operatorname{lmo}(g) = -\rho \operatorname{sign}(g)
 
     Its minimiser is -radius g / abs(g) entry by entry, 0 where g is 0.
 

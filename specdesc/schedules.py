@@ -67,7 +67,9 @@ def constant(size: float | Array, /) -> Schedule:
 
 
 def geometric(first: float | Array, ratio: float, /) -> Schedule:
-    """Return the schedule first * ratio**t, the classical one for sharp problems.
+    r"""Return the schedule first * ratio**t, the classical one for sharp problems.
+
+    .. math:: \eta_t = \eta_0\, q^t
 
     Parameters
     ----------
@@ -75,6 +77,10 @@ def geometric(first: float | Array, ratio: float, /) -> Schedule:
         The first step; an array of the batch shape gives each matrix its own.
     ratio : float
         In (0, 1).
+
+    See Also
+    --------
+    linear_rate : With the ratio that a proof gives.
 
     Notes
     -----
@@ -95,7 +101,13 @@ def geometric(first: float | Array, ratio: float, /) -> Schedule:
 
 
 def linear_rate(radius: float, alignment: float, rank: int, /) -> Schedule:
-    """Return geometric steps that contract the distance to a solution at a proven rate.
+    r"""Return geometric steps that contract the distance to a solution at a proven rate.
+
+    .. math::
+
+        \eta_t = \frac{a R}{k} q^t, \qquad
+        a = \min(\alpha, \sqrt{k / 2}), \qquad
+        q = \sqrt{1 - a^2 / k}
 
     Parameters
     ----------
@@ -138,7 +150,9 @@ def linear_rate(radius: float, alignment: float, rank: int, /) -> Schedule:
 def heavy_tailed(
     horizon: int | None = None, p: float = 2.0, *, step: float = 1.0, alpha: float = 1.0
 ) -> StepAndBeta:
-    """Return step and beta of `rules.ProximalSpectral` for noise with p-th moments.
+    r"""Return step and beta of `rules.ProximalSpectral` for noise with p-th moments.
+
+    .. math:: \eta = c\, K^{-(2p - 1)/(3p - 2)}, \qquad 1 - \beta = \alpha\, K^{-p/(3p - 2)}
 
     Parameters
     ----------
@@ -157,6 +171,11 @@ def heavy_tailed(
     StepAndBeta
         Constants: step K^(-(2p - 1) / (3p - 2)) for the step and 1 - alpha K^(-p / (3p - 2)) for
         beta; with t + 1 in the place of K where there is no horizon.
+
+    See Also
+    --------
+    storm : With variance reduction.
+    specdesc.diagnostics.suggest : From a measured tail.
 
     Notes
     -----
@@ -299,7 +318,9 @@ def polyak(
 
 
 def frank_wolfe(weight_decay: float, /) -> Schedule:
-    """Return the step 2 / (weight_decay (t + 2)).
+    r"""Return the step 2 / (weight_decay (t + 2)).
+
+    .. math:: \eta_t = \frac{2}{\lambda\, (t + 2)}
 
     With decoupled weight decay of this strength the update is the Frank-Wolfe step of size
     2 / (t + 2) on the ball of radius 1 / weight_decay of the step's norm. The first one forgets

@@ -15,7 +15,9 @@ HUGE = 2.0**55
 
 
 def orthogonality_error(x: Array, /) -> Array:
-    """Return ||Xᴴ X - I||_F of every matrix, or ||X Xᴴ - I||_F if it has fewer rows.
+    r"""Return ||Xᴴ X - I||_F of every matrix, or ||X Xᴴ - I||_F if it has fewer rows.
+
+    .. math:: \|x^H x - I\|_F
 
     Parameters
     ----------

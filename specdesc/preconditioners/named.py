@@ -22,7 +22,9 @@ class _Fixed(Preconditioner):
 
 @dataclass(frozen=True)
 class Sign(_Fixed):
-    """pre(t) = 1 for t > 0: Muon (spectral), sign and normalized gradients.
+    r"""pre(t) = 1 for t > 0: Muon (spectral), sign and normalized gradients.
+
+    .. math:: D = U S V^H \mapsto U V^H
 
     The limit of the bounded kernels for small `eps`, which does not matter here. It is not
     strongly convex. Singular values of at most max(m, n) eps s_1 count as zero.
@@ -41,7 +43,9 @@ class Sign(_Fixed):
 
 @dataclass(frozen=True)
 class Kappa(Preconditioner):
-    """pre(t) = t / (1 + t^kappa)^(1/kappa), between the soft sign and hard clipping.
+    r"""pre(t) = t / (1 + t^kappa)^(1/kappa), between the soft sign and hard clipping.
+
+    .. math:: t \mapsto \frac{t}{(1 + t^\kappa)^{1/\kappa}}
 
     Parameters
     ----------
@@ -87,7 +91,9 @@ class Kappa(Preconditioner):
 
 @dataclass(frozen=True)
 class SoftSign(_Fixed):
-    """pre(t) = t / (1 + t): kappa 1 by name.
+    r"""pre(t) = t / (1 + t): kappa 1 by name.
+
+    .. math:: t \mapsto \frac{t}{1 + t}
 
     The kernel is h(r) = -r - ln(1 - r).
 
@@ -105,7 +111,12 @@ class SoftSign(_Fixed):
 
 @dataclass(frozen=True)
 class Sqrt(_Fixed):
-    """pre(t) = t / sqrt(1 + t²): kappa 2 by name, X (eps² I + XᴴX)^(-1/2) for matrices.
+    r"""pre(t) = t / sqrt(1 + t²): kappa 2 by name, X (eps² I + XᴴX)^(-1/2) for matrices.
+
+    .. math::
+
+        t \mapsto \frac{t}{\sqrt{1 + t^2}}, \qquad
+        D \mapsto D\, (\varepsilon^2 I + D^H D)^{-1/2}
 
     The kernel is h(r) = 1 - sqrt(1 - r²).
 
@@ -123,7 +134,9 @@ class Sqrt(_Fixed):
 
 @dataclass(frozen=True)
 class Tanh(_Fixed):
-    """pre(t) = tanh t.
+    r"""pre(t) = tanh t.
+
+    .. math:: t \mapsto \tanh t
 
     The kernel is h(r) = r artanh r + ln(1 - r²) / 2.
 
@@ -141,7 +154,9 @@ class Tanh(_Fixed):
 
 @dataclass(frozen=True)
 class Arctan(_Fixed):
-    """pre(t) = (2/pi) arctan(pi t / 2).
+    r"""pre(t) = (2/pi) arctan(pi t / 2).
+
+    .. math:: t \mapsto \frac2\pi \arctan\frac{\pi t}{2}
 
     The kernel is h(r) = -(4/pi²) ln cos(pi r / 2).
 

@@ -136,7 +136,12 @@ class Translated:
 
 @dataclass(frozen=True)
 class Conjugate:
-    """The convex conjugate g*(v) = sup over x of <x, v> - g(x), by its prox alone.
+    r"""The convex conjugate g*(v) = sup over x of <x, v> - g(x), by its prox alone.
+
+    .. math::
+
+        \operatorname{prox}_{\gamma g^*}(y)
+        = y - \gamma \operatorname{prox}_{g / \gamma}(y / \gamma)
 
     prox_(t g*)(y) = y - t prox_(g / t)(y / t), Moreau's identity. There is no general formula for
     the value, so there is no `value`: where it is known, a test should compute it independently.

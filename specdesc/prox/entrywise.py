@@ -19,7 +19,9 @@ def check_axes(axes: tuple[int, ...], /) -> None:
 
 @dataclass(frozen=True)
 class MaxBall(BoundedSet):
-    """The points whose entries have abs at most `radius`.
+    r"""The points whose entries have abs at most `radius`.
+
+    .. math:: \operatorname{prox}(y)_{ij} = y_{ij} \min(1, \rho / |y_{ij}|)
 
     Parameters
     ----------
@@ -203,7 +205,12 @@ class Simplex(BoundedSet):
 
 @dataclass(frozen=True)
 class L1(Operator):
-    """`weight` times the sum of the absolute values.
+    r"""`weight` times the sum of the absolute values.
+
+    .. math::
+
+        \operatorname{prox}_{\gamma g}(y)_{ij}
+        = \operatorname{sign}(y_{ij}) \max(|y_{ij}| - \gamma w, 0)
 
     Parameters
     ----------
@@ -240,7 +247,12 @@ class L1(Operator):
 
 @dataclass(frozen=True)
 class L0(Operator):
-    """`weight` times the number of entries that are not 0. Not convex.
+    r"""`weight` times the number of entries that are not 0. Not convex.
+
+    .. math::
+
+        \operatorname{prox}_{\gamma g}(y)_{ij} = y_{ij} \ \text{ where } |y_{ij}|^2 > 2
+            \gamma w, \text{ else } 0
 
     Parameters
     ----------
@@ -274,7 +286,12 @@ class L0(Operator):
 
 @dataclass(frozen=True)
 class ElasticNet(Operator):
-    """`linear` times the sum of the absolute values, and `square` / 2 times that of squares.
+    r"""`linear` times the sum of the absolute values, and `square` / 2 times that of squares.
+
+    .. math::
+
+        \operatorname{prox}_{\gamma g}(y)_{ij} = \operatorname{sign}(y_{ij})
+            \max(|y_{ij}| - \gamma a, 0) / (1 + \gamma b)
 
     Parameters
     ----------

@@ -15,12 +15,19 @@ from specdesc.prox.operator import Operator
 
 @dataclass(frozen=True)
 class Rank(Operator):
-    """The matrices of rank at most `rank`. Not convex.
+    r"""The matrices of rank at most `rank`. Not convex.
+
+    .. math:: \operatorname{prox}(y) = U_r S_r V_r^H
 
     Parameters
     ----------
     rank : int
         At least 1, and at most min(m, n) of the matrices that it meets.
+
+    See Also
+    --------
+    RankPenalty : The penalty.
+    Nuclear : The convex one.
 
     Notes
     -----

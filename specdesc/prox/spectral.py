@@ -22,12 +22,20 @@ SEEN = 0.125
 
 @dataclass(frozen=True)
 class SpectralBall(BoundedSet):
-    """The matrices of spectral norm at most `radius`.
+    r"""The matrices of spectral norm at most `radius`.
+
+    .. math:: \operatorname{prox}(y) = U \min(S, \rho)\, V^H
 
     Parameters
     ----------
     radius : float
         At least 0.
+
+    See Also
+    --------
+    KyFanBall : With a bound on the nuclear norm.
+    FrobeniusBall : A bound on the Frobenius norm.
+    specdesc.spectral_clip : The projection.
 
     Notes
     -----
@@ -64,7 +72,9 @@ class SpectralBall(BoundedSet):
 
 @dataclass(frozen=True)
 class SpectralInterval(BoundedSet):
-    """The matrices whose singular values all lie in [low, high]; not convex for low > 0.
+    r"""The matrices whose singular values all lie in [low, high]; not convex for low > 0.
+
+    .. math:: \operatorname{prox}(y) = U \min(\max(S, a), b)\, V^H
 
     Parameters
     ----------
@@ -145,7 +155,9 @@ def _at_least(x: Array, bound: float, backend: Backend) -> bool:
 
 @dataclass(frozen=True)
 class Stiefel(BoundedSet):
-    """The matrices with orthonormal columns, or rows if there are fewer rows. Not convex.
+    r"""The matrices with orthonormal columns, or rows if there are fewer rows. Not convex.
+
+    .. math:: \operatorname{prox}(y) = U V^H
 
     The projection is the polar factor U Vᴴ, an isometry also for a matrix that has no full rank,
     in which case it is one of several.
@@ -179,7 +191,12 @@ class Stiefel(BoundedSet):
 
 @dataclass(frozen=True)
 class NuclearBall(BoundedSet):
-    """The matrices whose singular values add up to at most `radius`.
+    r"""The matrices whose singular values add up to at most `radius`.
+
+    .. math::
+
+        \operatorname{prox}(y) = U \max(S - \theta, 0)\, V^H, \qquad
+        \sum_i \max(s_i - \theta, 0) = \rho \ \text{ outside of the ball}
 
     Parameters
     ----------
@@ -255,12 +272,19 @@ class KyFanBall(BoundedSet):
 
 @dataclass(frozen=True)
 class Nuclear(Operator):
-    """`weight` times the nuclear norm, the sum of the singular values.
+    r"""`weight` times the nuclear norm, the sum of the singular values.
+
+    .. math:: \operatorname{prox}_{\gamma g}(y) = U \max(S - \gamma w, 0)\, V^H
 
     Parameters
     ----------
     weight : float
         At least 0.
+
+    See Also
+    --------
+    NuclearBall : The constraint.
+    RankPenalty : The penalty that counts.
 
     Notes
     -----
@@ -289,7 +313,9 @@ class Nuclear(Operator):
 
 @dataclass(frozen=True)
 class RankPenalty(Operator):
-    """`weight` times the rank. Not convex.
+    r"""`weight` times the rank. Not convex.
+
+    .. math:: \operatorname{prox}_{\gamma g}(y) = \sum_{s_i^2 > 2 \gamma w} s_i\, u_i v_i^H
 
     Parameters
     ----------

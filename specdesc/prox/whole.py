@@ -51,7 +51,9 @@ class Zero(Operator):
 
 @dataclass(frozen=True)
 class FrobeniusBall(BoundedSet):
-    """The points of Euclidean norm at most `radius`.
+    r"""The points of Euclidean norm at most `radius`.
+
+    .. math:: \operatorname{prox}(y) = y \min(1, \rho / \|y\|_F)
 
     Parameters
     ----------
@@ -91,7 +93,9 @@ class FrobeniusBall(BoundedSet):
 
 @dataclass(frozen=True)
 class Ridge(Operator):
-    """weight / 2 times the squared Frobenius norm: implicit weight decay.
+    r"""weight / 2 times the squared Frobenius norm: implicit weight decay.
+
+    .. math:: \operatorname{prox}_{\gamma g}(y) = y / (1 + \gamma w)
 
     Parameters
     ----------

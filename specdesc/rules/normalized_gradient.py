@@ -10,7 +10,12 @@ from specdesc.rules.steepest import Steepest
 
 @dataclass(frozen=True)
 class NormalizedGradient(Steepest):
-    """x <- prox_g((1 - weight_decay step) x - step grad / ||grad||_F).
+    r"""x <- prox_g((1 - weight_decay step) x - step grad / ||grad||_F).
+
+    .. math::
+
+        x \leftarrow \operatorname{prox}_{\eta g}\bigl((1 - \eta\lambda)\, x - \eta\, G
+            / \|G\|_F\bigr)
 
     Parameters
     ----------
@@ -20,6 +25,10 @@ class NormalizedGradient(Steepest):
         Decoupled.
     g : prox function, optional
         A constraint or penalty on the iterate, applied with the Euclidean prox.
+
+    See Also
+    --------
+    SpectralDescent : The same in the spectral norm.
 
     Notes
     -----

@@ -15,7 +15,13 @@ from specdesc.schedules import Schedule
 
 @dataclass(frozen=True)
 class ProximalSpectral:
-    """x <- the proximal point of g at x - step grad phi*(buffer), in the geometry of phi.
+    r"""x <- the proximal point of g at x - step grad phi*(buffer), in the geometry of phi.
+
+    .. math::
+
+        m \leftarrow \beta m + (1 - \beta) G, \qquad
+        y = x - \gamma \nabla\varphi^*(m), \qquad
+        x \leftarrow \operatorname{argmin}_z\; g(z) + \gamma\, \varphi\bigl((z - y) / \gamma\bigr)
 
     Parameters
     ----------
@@ -34,6 +40,12 @@ class ProximalSpectral:
         radius.
     layout : {"out_in", "in_out"}
         Which axis counts outputs, for `scale`.
+
+    See Also
+    --------
+    ProximalStorm : With variance reduction.
+    specdesc.proximal_step : One step without a buffer.
+    specdesc.schedules.heavy_tailed : Its steps by the theory.
 
     Notes
     -----

@@ -14,7 +14,13 @@ from specdesc.schedules import Schedule
 
 @dataclass(frozen=True)
 class ProximalStorm:
-    """The proximal spectral step along buffer <- grad + beta (buffer - previous_grad).
+    r"""The proximal spectral step along buffer <- grad + beta (buffer - previous_grad).
+
+    .. math::
+
+        m \leftarrow G + \beta\, (m - G'), \qquad
+        y = x - \gamma \nabla\varphi^*(m), \qquad
+        x \leftarrow \operatorname{argmin}_z\; g(z) + \gamma\, \varphi\bigl((z - y) / \gamma\bigr)
 
     Parameters
     ----------
@@ -35,6 +41,11 @@ class ProximalStorm:
         What the step is multiplied with in both places, as in `scale_factor`.
     layout : {"out_in", "in_out"}
         Which axis counts outputs, for `scale`.
+
+    See Also
+    --------
+    ProximalSpectral : With plain momentum.
+    specdesc.schedules.storm : Its steps by the theory.
 
     Notes
     -----

@@ -10,7 +10,12 @@ from specdesc.rules.steepest import Steepest
 
 @dataclass(frozen=True)
 class SignDescent(Steepest):
-    """x <- prox_g((1 - weight_decay step) x - step sign(grad)), entry by entry.
+    r"""x <- prox_g((1 - weight_decay step) x - step sign(grad)), entry by entry.
+
+    .. math::
+
+        x \leftarrow \operatorname{prox}_{\eta g}\bigl((1 - \eta\lambda)\, x - \eta
+            \operatorname{sign}(G)\bigr)
 
     Parameters
     ----------
@@ -21,6 +26,11 @@ class SignDescent(Steepest):
         Frank-Wolfe method on the ball of entries at most 1 / w.
     g : prox function, optional
         A constraint or penalty on the iterate, applied with the Euclidean prox.
+
+    See Also
+    --------
+    AdamW : With averages.
+    specdesc.norms.Max : The norm whose oracle this is.
 
     Notes
     -----

@@ -10,7 +10,13 @@ from specdesc.rules.steepest import Steepest
 
 @dataclass(frozen=True)
 class SpectralDescent(Steepest):
-    """x <- prox_g((1 - weight_decay step) x - step U Vᴴ), with grad = U S Vᴴ.
+    r"""x <- prox_g((1 - weight_decay step) x - step U Vᴴ), with grad = U S Vᴴ.
+
+    .. math::
+
+        x \leftarrow \operatorname{prox}_{\eta g}\bigl((1 - \eta\lambda)\, x - \eta\, U
+            V^H\bigr), \qquad
+        G = U S V^H
 
     Parameters
     ----------
@@ -27,6 +33,11 @@ class SpectralDescent(Steepest):
         no step takes an SVD, ``tol=3e-2, floor=1e-3``.
     dtype : str, optional
         Name of the dtype in which the factor is computed. None is that of the gradient.
+
+    See Also
+    --------
+    Muon : With momentum.
+    TruncatedSpectralDescent : The leading pairs alone.
 
     Notes
     -----

@@ -15,7 +15,13 @@ from specdesc.schedules import Schedule
 
 @dataclass(frozen=True)
 class TruncatedSpectralDescent:
-    """x <- prox_g((1 - weight_decay step) x - step U_k V_kᴴ), with grad = U S Vᴴ.
+    r"""x <- prox_g((1 - weight_decay step) x - step U_k V_kᴴ), with grad = U S Vᴴ.
+
+    .. math::
+
+        x \leftarrow \operatorname{prox}_{\eta g}\bigl((1 - \eta\lambda)\, x - \eta\,
+            U_k V_k^H\bigr), \qquad
+        G = U S V^H
 
     Parameters
     ----------
@@ -31,6 +37,11 @@ class TruncatedSpectralDescent:
     tol : float, optional
         How much of the Ky Fan value of the subgradient a step may miss, relative, in the sense of
         `truncated_svd`. None is one dense SVD a step.
+
+    See Also
+    --------
+    SpectralDescent : All pairs.
+    specdesc.truncated_spectral_step : The step.
 
     Notes
     -----

@@ -147,6 +147,12 @@ def route(params: Any, /, *groups: Group, rest: Rule | Group | None = None) -> R
         A group that takes no parameter, a parameter that no group takes, a view that does not fit
         the shape, or a rule and a group of different layouts; the message names group or path.
 
+    See Also
+    --------
+    Group : What it takes.
+    init : The first state.
+    update : The step.
+
     Notes
     -----
     Sizes for the scale are those of the view, never those of the parameter: the kernel of a

@@ -100,6 +100,11 @@ def update(
     KeyError
         If `state` lacks a key.
 
+    See Also
+    --------
+    route : Which parameter gets which rule.
+    init : The first state.
+
     Notes
     -----
     Parameters of one group whose views have one shape and dtype may be one call of the rule on
