@@ -62,7 +62,7 @@ def spectral_clip(x: Array, radius: float | Array, /) -> Array:
 
     Notes
     -----
-    Where code may look at values, every matrix takes the cheapest way that proves itself. Nothing
+    Where values can be read, every matrix takes the cheapest way that proves itself. Nothing
     outside: norms, or one Cholesky factorization of radius² I - x xᴴ. Few values outside: these
     triplets by subspace iteration, and a factorization that proves that no others are. Else the
     eigenvectors of x xᴴ beyond radius², or the SVD where the matrix is small or its norm so far

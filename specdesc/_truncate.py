@@ -95,7 +95,7 @@ def truncated_svd(
     start : array, shape (..., n, min(rank + 10, m, n)), optional
         The block of an earlier call for a matrix that has moved little, or of `initial_start`.
     seed : int
-        Of the random columns. The same seed gives the same result on one backend.
+        Seed of the random starting block. The same seed gives the same result on one backend.
     step : int or array
         Which draw of fresh columns joins a `start`: count the calls of a sequence, so that a
         direction that one draw has no part of is found by a later one. An array has no axes, is of
@@ -121,7 +121,7 @@ def truncated_svd(
 
     Notes
     -----
-    With a `tol` and where code may look at values (NumPy, torch on a CPU): one pass of subspace
+    With a `tol`, and where values can be read (NumPy, torch on a CPU): one pass of subspace
     iteration from `start` or from random columns; the block Krylov space that its products begin;
     the dense SVD. Each is entered only if the one before has met `tol` neither by its certificate
     nor by four times its estimate, and starts from what that one has. With sides up to 256 a block

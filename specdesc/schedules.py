@@ -162,9 +162,10 @@ def heavy_tailed(
     p : float
         In (1, 2]: the noise of the gradients has a finite p-th moment. 2 is finite variance.
     step : float
-        Factor on the step sizes, positive.
+        Multiplier of the step sizes that are prescribed, positive.
     alpha : float
-        Factor on alpha = 1 - beta, positive; alpha is never above 1.
+        Multiplier of the prescribed 1 - beta, positive: with ``alpha=1``, the default, 1 - beta is
+        the power of K below. 1 - beta is never above 1.
 
     Returns
     -------
@@ -205,9 +206,10 @@ def storm(horizon: int | None = None, *, step: float = 1.0, alpha: float = 1.0) 
     horizon : int, optional
         K, the number of steps that will be made. None is for any number of steps.
     step : float
-        Factor on the step sizes, positive.
+        Multiplier of the step sizes that are prescribed, positive.
     alpha : float
-        Factor on alpha = 1 - beta, positive; alpha is never above 1.
+        Multiplier of the prescribed 1 - beta, positive: with ``alpha=1``, the default, 1 - beta is
+        the power of K below. 1 - beta is never above 1.
 
     Returns
     -------

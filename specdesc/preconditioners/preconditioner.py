@@ -26,7 +26,8 @@ class Preconditioner:
     Parameters
     ----------
     eps : float
-        Scale, positive: the map is pre(t / eps), so entries far below `eps` pass linearly.
+        Scale, positive, in the units of the gradient: the map is pre(t / eps), so that magnitudes
+        far below `eps` are scaled by 1 / eps.
     geometry : str
         ``"spectral"``, ``"elementwise"``, ``"global"``, ``"rows"`` or ``"columns"``.
     normalize : bool

@@ -40,7 +40,7 @@ class SpectralBall(BoundedSet):
     Notes
     -----
     The projection is min(s, radius) on the singular values, the same in every spectral geometry.
-    It is that of `spectral_clip` where code may look at values and on a device, and takes one SVD
+    It is that of `spectral_clip` where values can be read and on a device, and takes one SVD
     elsewhere, where polynomials could not keep what is said of a set. So does the status of
     `anisotropic_prox`.
 
@@ -83,7 +83,7 @@ class SpectralInterval(BoundedSet):
 
     Notes
     -----
-    The projection is clip(s, low, high). Where code may look at values it is `spectral_clip` and a
+    The projection is clip(s, low, high). Where values can be read it is `spectral_clip` and a
     proof that no singular value is below `low`, one Cholesky factorization; it takes one SVD where
     there is no proof, as for low < high / 8, which squares cannot see well enough.
 

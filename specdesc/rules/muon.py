@@ -35,8 +35,8 @@ class Muon:
     beta : float or schedule
         The factor on the old buffer, which starts from zero.
     nesterov : bool
-        Look ahead: the factor of beta buffer + (1 - beta) grad with the new buffer (``"ema"``), of
-        beta buffer + grad (``"heavy_ball"``), in place of that of the buffer.
+        Use Nesterov momentum: orthogonalize beta buffer + (1 - beta) grad (``"ema"``) or beta
+        buffer + grad (``"heavy_ball"``), with the new buffer, instead of the buffer.
     weight_decay : float
         Strength of the decay, see `decay`.
     decay : str

@@ -41,7 +41,7 @@ class SpectralDescent(Steepest):
 
     Notes
     -----
-    Without `tol` the exact polar factor where code may look at values, one SVD a step; zero
+    Without `tol` the exact polar factor where values can be read, one SVD a step; zero
     singular values are dropped and a zero gradient is a zero step. The method and its link to
     Frank-Wolfe: arXiv:2605.26977 (abstract).
 

@@ -108,8 +108,8 @@ def update(
     Notes
     -----
     Parameters of one group whose views have one shape and dtype may be one call of the rule on
-    their stack, see `Group`. Matrices of a stack never touch one another: the result is that of a
-    loop up to rounding. A rule that stops at a tolerance may take the same care for the whole
+    their stack, see `Group`. Matrices of a stack are independent: the result is that of a loop up
+    to rounding. A rule that stops at a tolerance may take the same care for the whole
     stack, and is within its tolerance in both. Counters of a stack, integers without axes, are
     those of its first parameter: all of them count every update.
 
