@@ -37,8 +37,7 @@ test-wheel: .venv/test
 
 doctest: .venv/test
 	$(BIN)/python -m pytest --doctest-modules specdesc
-	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md docs/proximal.md \
-	  docs/driver.md docs/diagnostics.md docs/trees.md
+	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE $$(grep -l '^>>>' docs/*.md)
 
 lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .
@@ -46,6 +45,7 @@ lint: .venv/test .venv/lint
 	$(BIN)/mypy
 	$(MAKE) lint-imports
 	$(BIN)/python docs/generate_support.py --check
+	$(BIN)/python docs/generate_auto.py --check
 	$(BIN)/python docs/generate_design.py --check
 	$(BIN)/python docs/generate_device.py --check
 	$(BIN)/python docs/generate_proximal.py --check
@@ -87,7 +87,7 @@ docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html
 
 clean:
-	rm -rf .venv .asv build dist out docs/_build docs/reference *.egg-info
+	rm -rf .venv .asv build dist out docs/_build docs/reference docs/gallery/pictures *.egg-info
 
 .venv/pip:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'needs Python 3.11 or newer')"

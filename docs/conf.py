@@ -19,6 +19,7 @@ extensions = [
     "numpydoc",
     "mathml",
     "names",
+    "pictures",
 ]
 exclude_patterns = ["_build", "data"]
 templates_path = ["_templates"]
