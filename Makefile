@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test test-fast test-slow test-exhaustive test-gpu test-wheel doctest lint \
-	lint-imports bench bench-truncated calibrate targets claims docs clean
+	lint-imports bench bench-truncated calibrate targets claims docs browser clean
 
 demo: .venv/demo
 	$(BIN)/python docs/demo_data.py out
@@ -85,6 +85,10 @@ claims: .venv/test
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html
+
+# Needs a Chromium of the system; without one the tests are skipped, with the reason.
+browser: docs .venv/test
+	$(BIN)/python -m pytest -m browser tests/house/test_browser.py
 
 clean:
 	rm -rf .venv .asv build dist out docs/_build docs/reference docs/gallery/pictures *.egg-info
