@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test test-fast test-slow test-exhaustive test-gpu test-wheel doctest lint \
-	lint-imports bench bench-truncated calibrate targets claims docs clean
+	lint-imports bench bench-truncated calibrate targets claims docs browser clean
 
 demo: .venv/demo
 	$(BIN)/python docs/demo_data.py out
@@ -37,8 +37,7 @@ test-wheel: .venv/test
 
 doctest: .venv/test
 	$(BIN)/python -m pytest --doctest-modules specdesc
-	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE docs/tutorial.md docs/methods.md docs/proximal.md \
-	  docs/driver.md docs/diagnostics.md docs/trees.md
+	$(BIN)/python -m doctest -o NORMALIZE_WHITESPACE $$(grep -l '^>>>' docs/*.md)
 
 lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .
@@ -46,6 +45,7 @@ lint: .venv/test .venv/lint
 	$(BIN)/mypy
 	$(MAKE) lint-imports
 	$(BIN)/python docs/generate_support.py --check
+	$(BIN)/python docs/generate_auto.py --check
 	$(BIN)/python docs/generate_design.py --check
 	$(BIN)/python docs/generate_device.py --check
 	$(BIN)/python docs/generate_proximal.py --check
@@ -86,8 +86,12 @@ claims: .venv/test
 docs: .venv/docs
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html
 
+# Needs a Chromium of the system; without one the tests are skipped, with the reason.
+browser: docs .venv/test
+	$(BIN)/python -m pytest -m browser tests/house/test_browser.py
+
 clean:
-	rm -rf .venv .asv build dist out docs/_build *.egg-info
+	rm -rf .venv .asv build dist out docs/_build docs/reference docs/gallery/pictures *.egg-info
 
 .venv/pip:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'needs Python 3.11 or newer')"

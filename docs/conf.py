@@ -1,6 +1,7 @@
 """Configuration of the documentation: ``sphinx-build -E -W docs docs/_build/html``."""
 
 import re
+import sys
 import tomllib
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -10,17 +11,31 @@ author = "The specdesc developers"
 project_copyright = "The specdesc developers"
 version = release = installed_version("specdesc")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "myst_parser", "numpydoc"]
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "myst_parser",
+    "numpydoc",
+    "mathml",
+    "names",
+    "pictures",
+]
 exclude_patterns = ["_build", "data"]
+templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"specdesc {release}"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["specdesc.css"]
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-default_role = "code"
+# A name in a docstring is a link where it is documented, and code where it is not.
+default_role = "obj"
 add_module_names = False
-autosummary_generate = False
+autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
@@ -38,11 +53,16 @@ numpydoc_validation_checks = {
 
 def _escape_bars(app, what, name, obj, options, lines):
     """Docstrings write |x| and ||x|| for norms, which reStructuredText reads as substitutions."""
+    formula = False
     for number, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            parts = re.split(r"(``[^`]*``)", line)
+        if line.strip():
+            # A formula goes on as long as its lines are indented.
+            formula = line.startswith(".. math::") or (formula and line.startswith(" "))
+        if not formula and not line.lstrip().startswith((">>>", "...")):
+            parts = re.split(r"(``[^`]*``|:math:`[^`]*`)", line)
             lines[number] = "".join(
-                part if part.startswith("``") else part.replace("|", r"\|") for part in parts
+                part if part.startswith(("``", ":math:")) else part.replace("|", r"\|")
+                for part in parts
             )
 
 

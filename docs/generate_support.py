@@ -25,8 +25,8 @@ This page is generated from the files `backends/*/capabilities.toml` by
 raises `NotImplementedError` with the reason given here. `specdesc info` prints the tables for the
 libraries that are installed.
 
-A library without a leaf that follows the Array API standard with its `linalg` extension, such as
-array-api-strict, runs on the code that all libraries share.
+A library without a backend of its own that follows the Array API standard with its `linalg`
+extension, such as array-api-strict, runs on the code that all libraries share.
 
 ## Libraries
 """
@@ -103,7 +103,7 @@ def _libraries(tables):
         )
         for name, table in tables.items()
     ]
-    return _table(("backend", "at least", "dtypes", "may look at values"), rows)
+    return _table(("backend", "at least", "dtypes", "reads values without waiting"), rows)
 
 
 def _functions(tables):

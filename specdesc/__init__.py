@@ -20,7 +20,7 @@ from specdesc._clip import spectral_clip
 from specdesc._lib.extras import MissingExtra
 from specdesc._linalg.operator import LinearOperator
 from specdesc._minimize import History, Result, minimize
-from specdesc._orthogonalize import Orthogonalization, orthogonalize
+from specdesc._orthogonalize import Orthogonalization, Status, orthogonalize
 from specdesc._planned import Plan, plan_orthogonalization
 from specdesc._polar import Polar, polar, spectral_map
 from specdesc._proximal import proximal_step
@@ -45,6 +45,7 @@ __all__ = [
     "Plan",
     "Polar",
     "Result",
+    "Status",
     "TruncatedSVD",
     "TruncatedStep",
     "backends",

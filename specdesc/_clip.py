@@ -30,7 +30,9 @@ FACTOR_FLOOR = 1e-3
 
 
 def spectral_clip(x: Array, radius: float | Array, /) -> Array:
-    """Return U min(S, radius) Vᴴ of the thin singular value decomposition x = U S Vᴴ.
+    r"""Return U min(S, radius) Vᴴ of the thin singular value decomposition x = U S Vᴴ.
+
+    .. math:: U \min(S, \rho)\, V^H = \operatorname{argmin}_{\|z\|_2 \le \rho} \|z - x\|_F
 
     The nearest matrix of spectral norm at most `radius`. A matrix that has that norm within
     8 max(m, n) eps comes back bit for bit.
@@ -53,9 +55,14 @@ def spectral_clip(x: Array, radius: float | Array, /) -> Array:
     TypeError, ValueError, NotImplementedError
         As in the table of bad input; a number `radius` that is negative or not finite.
 
+    See Also
+    --------
+    specdesc.prox.SpectralBall : The same as a set that rules take.
+    spectral_map : Any function of the singular values.
+
     Notes
     -----
-    Where code may look at values, every matrix takes the cheapest way that proves itself. Nothing
+    Where values can be read, every matrix takes the cheapest way that proves itself. Nothing
     outside: norms, or one Cholesky factorization of radius² I - x xᴴ. Few values outside: these
     triplets by subspace iteration, and a factorization that proves that no others are. Else the
     eigenvectors of x xᴴ beyond radius², or the SVD where the matrix is small or its norm so far

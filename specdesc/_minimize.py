@@ -128,6 +128,11 @@ def minimize(
     specdesc.MissingExtra
         If `progress` is wanted and tqdm is not there.
 
+    See Also
+    --------
+    specdesc.rules.Rule : What it runs.
+    specdesc.diagnostics.certificate : What it may stop on.
+
     Notes
     -----
     A host loop: it reads one number a step, on every backend, to see whether the value is finite

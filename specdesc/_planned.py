@@ -73,6 +73,11 @@ def plan_orthogonalization(
     ValueError
         If a parameter is out of range, or the dtype has no plan.
 
+    See Also
+    --------
+    orthogonalize : What runs the plan.
+    minimax_polynomial : One step of it.
+
     Notes
     -----
     Polynomials of degree 3 and 5, each the best on the interval that the one before left behind,

@@ -23,7 +23,9 @@ class Polar(NamedTuple):
 
 
 def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
-    """Return the polar decomposition x = U P (right) or x = P U (left).
+    r"""Return the polar decomposition x = U P (right) or x = P U (left).
+
+    .. math:: x = U V^H \cdot V S V^H = U S U^H \cdot U V^H
 
     Parameters
     ----------
@@ -43,6 +45,11 @@ def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
     ------
     TypeError, ValueError, NotImplementedError
         As in the table of bad input; `side` must be "left" or "right".
+
+    See Also
+    --------
+    orthogonalize : The first factor alone, to an accuracy that is asked for.
+    spectral_map : Any function of the singular values.
 
     Notes
     -----
@@ -100,7 +107,9 @@ def _by_products(x: Array, side: str, backend: Backend) -> Polar:
 
 
 def spectral_map(x: Array, fun: Callable[[Array], Array], /) -> Array:
-    """Return U diag(fun(s)) Vᴴ for the thin singular value decomposition of x.
+    r"""Return U diag(fun(s)) Vᴴ for the thin singular value decomposition of x.
+
+    .. math:: U \operatorname{diag}(f(s_1), \dots, f(s_r))\, V^H, \qquad r = \min(m, n)
 
     Parameters
     ----------
@@ -121,6 +130,11 @@ def spectral_map(x: Array, fun: Callable[[Array], Array], /) -> Array:
         As in the table of bad input.
     ValueError
         Fewer than two axes, or `fun` changed the shape.
+
+    See Also
+    --------
+    spectral_clip : The minimum with a radius, by products where they are faster.
+    polar : The function that is 1.
 
     Notes
     -----

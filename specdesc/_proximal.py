@@ -19,7 +19,12 @@ def proximal_step(
     preconditioner: Preconditioner,
     g: Operator,
 ) -> Array:
-    """Return the proximal point of g at x - step grad phi*(d), in the geometry of phi.
+    r"""Return the proximal point of g at x - step grad phi*(d), in the geometry of phi.
+
+    .. math::
+
+        y = x - \gamma \nabla\varphi^*(d), \qquad
+        x^+ \in \operatorname{argmin}_z\; g(z) + \gamma\, \varphi\bigl((z - y) / \gamma\bigr)
 
     Parameters
     ----------
@@ -46,6 +51,11 @@ def proximal_step(
         As in the table of bad input.
     NotImplementedError
         `g` has no prox in the geometry of the preconditioner.
+
+    See Also
+    --------
+    specdesc.rules.ProximalSpectral : The rule with this step.
+    specdesc.prox.combinations : Which functions have a prox in which geometry.
 
     Notes
     -----

@@ -77,7 +77,9 @@ def truncated_svd(
     step: int | Array = 0,
     full_output: bool = False,
 ) -> tuple[Array, Array, Array] | TruncatedSVD:
-    """Return the `rank` leading singular triplets of a matrix.
+    r"""Return the `rank` leading singular triplets of a matrix.
+
+    .. math:: x \approx U_k S_k V_k^H, \qquad s_1 \ge \dots \ge s_k
 
     U and V have orthonormal columns always; where a singular value is zero they are completed.
 
@@ -93,7 +95,7 @@ def truncated_svd(
     start : array, shape (..., n, min(rank + 10, m, n)), optional
         The block of an earlier call for a matrix that has moved little, or of `initial_start`.
     seed : int
-        Of the random columns. The same seed gives the same result on one backend.
+        Seed of the random starting block. The same seed gives the same result on one backend.
     step : int or array
         Which draw of fresh columns joins a `start`: count the calls of a sequence, so that a
         direction that one draw has no part of is found by a later one. An array has no axes, is of
@@ -111,9 +113,15 @@ def truncated_svd(
     TypeError, ValueError, NotImplementedError
         As in the table of bad input; `rank` or `tol` out of range, `start` of another shape.
 
+    See Also
+    --------
+    truncated_spectral_step : The product of the two blocks.
+    initial_start : What a first call would start from.
+    LinearOperator : A matrix that is known by its products.
+
     Notes
     -----
-    With a `tol` and where code may look at values (NumPy, torch on a CPU): one pass of subspace
+    With a `tol`, and where values can be read (NumPy, torch on a CPU): one pass of subspace
     iteration from `start` or from random columns; the block Krylov space that its products begin;
     the dense SVD. Each is entered only if the one before has met `tol` neither by its certificate
     nor by four times its estimate, and starts from what that one has. With sides up to 256 a block
@@ -189,7 +197,12 @@ def truncated_spectral_step(
     step: int | Array = 0,
     full_output: bool = False,
 ) -> Array | TruncatedStep:
-    """Return U_k V_kᴴ of the k leading singular triplets of x.
+    r"""Return U_k V_kᴴ of the k leading singular triplets of x.
+
+    .. math::
+
+        U_k V_k^H = \operatorname{argmax}_{\|p\|_2 \le 1,\ \|p\|_* \le k}
+            \operatorname{Re}\langle x, p\rangle
 
     The maximiser of Re <x, p> over spectral norm <= 1 and nuclear norm <= k: the step of truncated
     spectral descent, and minus the linear minimisation oracle of that ball. Pairs with
@@ -210,6 +223,12 @@ def truncated_spectral_step(
     ------
     TypeError, ValueError, NotImplementedError
         As in `truncated_svd`.
+
+    See Also
+    --------
+    truncated_svd : The triplets themselves.
+    specdesc.rules.TruncatedSpectralDescent : The rule with this step.
+    specdesc.norms.KyFanDual : The norm whose oracle this is.
 
     Notes
     -----

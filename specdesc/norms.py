@@ -233,7 +233,9 @@ class _OfSpectrum(_Norm):
 
 @dataclass(frozen=True)
 class KyFan(_OfSpectrum):
-    """The Ky Fan norm s_1 + ... + s_k. Its dual is `KyFanDual(k)`.
+    r"""The Ky Fan norm s_1 + ... + s_k. Its dual is `KyFanDual(k)`.
+
+    .. math:: \|x\| = s_1 + \dots + s_k
 
     Parameters
     ----------
@@ -274,7 +276,12 @@ class KyFan(_OfSpectrum):
 
 @dataclass(frozen=True)
 class KyFanDual(_OfSpectrum):
-    """max(s_1, (s_1 + s_2 + ...) / k). Its dual is `KyFan(k)`.
+    r"""max(s_1, (s_1 + s_2 + ...) / k). Its dual is `KyFan(k)`.
+
+    .. math::
+
+        \|x\| = \max(s_1,\ \textstyle\sum_i s_i / k), \qquad
+        \operatorname{lmo}(g) = -\rho\, U_k V_k^H
 
     Parameters
     ----------
@@ -316,7 +323,13 @@ class KyFanDual(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Spectral(_OfSpectrum):
-    """The largest singular value. Its dual is `Nuclear()`; its minimiser is -radius U Vᴴ.
+    r"""The largest singular value. Its dual is `Nuclear()`; its minimiser is -radius U Vᴴ.
+
+    .. math::
+
+        \|x\| = s_1, \qquad
+        \|g\|_\circ = \sum_i s_i(g), \qquad
+        \operatorname{lmo}(g) = -\rho\, U V^H
 
     Parameters
     ----------
@@ -330,6 +343,18 @@ class Spectral(_OfSpectrum):
     -----
     Where the factor is not exact, `sharp` takes Re <g, U Vᴴ> for the dual norm, which misses
     `tol` of it and what lies below the floor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Spectral()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (5.2631, 6.4031)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-0.7809,  0.6247],
+           [-0.6247, -0.7809]])
     """
 
     _: KW_ONLY
@@ -378,7 +403,26 @@ class Spectral(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Nuclear(_OfSpectrum):
-    """The sum of the singular values. Its dual is `Spectral()`; its minimiser -radius u_1 v_1ᴴ."""
+    r"""The sum of the singular values. Its dual is `Spectral()`; its minimiser -radius u_1 v_1ᴴ.
+
+    .. math::
+
+        \|x\| = \sum_i s_i, \qquad
+        \|g\|_\circ = s_1(g), \qquad
+        \operatorname{lmo}(g) = -\rho\, u_1 v_1^H
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.diag([3.0, 1.0])
+    >>> n = norms.Nuclear()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (4.0, 3.0)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-1.,  0.],
+           [ 0.,  0.]])
+    """
 
     def _norm(self, s: Array, xp: Namespace) -> Array:
         return xp.sum(s, axis=-1)
@@ -392,7 +436,25 @@ class Nuclear(_OfSpectrum):
 
 @dataclass(frozen=True)
 class Frobenius(_Norm):
-    """The root of the sum of squares. Its own dual; its minimiser is -radius g / ||g||_F."""
+    r"""The root of the sum of squares. Its own dual; its minimiser is -radius g / ||g||_F.
+
+    .. math::
+
+        \|x\| = \Bigl(\sum_{ij} |x_{ij}|^2\Bigr)^{1/2}, \qquad
+        \operatorname{lmo}(g) = -\rho\, g / \|g\|_F
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Frobenius()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (5.3852, 5.3852)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-0.5571,  0.    ],
+           [-0.7428, -0.3714]])
+    """
 
     def _value(self, x: Array, backend: Backend) -> Array:
         return per_batch(differentiable_frobenius(x, xp=backend.xp))
@@ -415,9 +477,27 @@ class Frobenius(_Norm):
 
 @dataclass(frozen=True)
 class Max(_Norm):
-    """The largest absolute value of an entry. Its dual is the sum of them.
+    r"""The largest absolute value of an entry. Its dual is the sum of them.
+
+    .. math::
+
+        \|x\| = \max_{ij} |x_{ij}|, \qquad
+        \|g\|_\circ = \sum_{ij} |g_{ij}|, \qquad
+        \operatorname{lmo}(g) = -\rho \operatorname{sign}(g)
 
     Its minimiser is -radius g / abs(g) entry by entry, 0 where g is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Max()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (4.0, 9.0)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-1.,  0.],
+           [-1., -1.]])
     """
 
     def _value(self, x: Array, backend: Backend) -> Array:
@@ -441,6 +521,18 @@ class MaxVectorNorm(_Norm):
     axis : int
         The axis that a vector runs along: -1 for rows, -2 for columns. Also as `Rows()` and
         `Columns()`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.MaxVectorNorm(-1)
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (4.4721, 7.4721)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-1.    ,  0.    ],
+           [-0.8944, -0.4472]])
     """
 
     axis: int
@@ -471,14 +563,40 @@ class MaxVectorNorm(_Norm):
 
 @dataclass(frozen=True)
 class Columns(MaxVectorNorm):
-    """The largest length of a column, `MaxVectorNorm(-2)` by name."""
+    """The largest length of a column, `MaxVectorNorm(-2)` by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Columns()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (5.0, 7.0)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-0.6,  0. ],
+           [-0.8, -1. ]])
+    """
 
     axis: int = field(default=-2, init=False)
 
 
 @dataclass(frozen=True)
 class Rows(MaxVectorNorm):
-    """The largest length of a row, `MaxVectorNorm(-1)` by name."""
+    """The largest length of a row, `MaxVectorNorm(-1)` by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import norms
+    >>> x = np.asarray([[3.0, 0.0], [4.0, 2.0]])
+    >>> n = norms.Rows()
+    >>> round(float(n.value(x)), 4), round(float(n.dual(x)), 4)
+    (4.4721, 7.4721)
+    >>> n.lmo(x).round(4) + 0.0
+    array([[-1.    ,  0.    ],
+           [-0.8944, -0.4472]])
+    """
 
     axis: int = field(default=-1, init=False)
 

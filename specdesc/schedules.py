@@ -56,12 +56,20 @@ def constant(size: float | Array, /) -> Schedule:
     Notes
     -----
     On a non-smooth problem it reaches a ball around the solution, of a radius in proportion to it.
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> [schedules.constant(0.1)(t) for t in range(3)]
+    [0.1, 0.1, 0.1]
     """
     return _Constant(size)
 
 
 def geometric(first: float | Array, ratio: float, /) -> Schedule:
-    """Return the schedule first * ratio**t, the classical one for sharp problems.
+    r"""Return the schedule first * ratio**t, the classical one for sharp problems.
+
+    .. math:: \eta_t = \eta_0\, q^t
 
     Parameters
     ----------
@@ -70,10 +78,20 @@ def geometric(first: float | Array, ratio: float, /) -> Schedule:
     ratio : float
         In (0, 1).
 
+    See Also
+    --------
+    linear_rate : With the ratio that a proof gives.
+
     Notes
     -----
     Such steps reach a solution only if it lies within first / (1 - ratio) of the start in the norm
     of the step: max(spectral norm, nuclear norm / rank) for a truncated one (derived).
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> [schedules.geometric(8.0, 0.5)(t) for t in range(3)]
+    [8.0, 4.0, 2.0]
     """
     if not 0.0 < ratio < 1.0:
         msg = f"ratio must lie in (0, 1), got {ratio!r}"
@@ -83,7 +101,13 @@ def geometric(first: float | Array, ratio: float, /) -> Schedule:
 
 
 def linear_rate(radius: float, alignment: float, rank: int, /) -> Schedule:
-    """Return geometric steps that contract the distance to a solution at a proven rate.
+    r"""Return geometric steps that contract the distance to a solution at a proven rate.
+
+    .. math::
+
+        \eta_t = \frac{a R}{k} q^t, \qquad
+        a = \min(\alpha, \sqrt{k / 2}), \qquad
+        q = \sqrt{1 - a^2 / k}
 
     Parameters
     ----------
@@ -126,7 +150,9 @@ def linear_rate(radius: float, alignment: float, rank: int, /) -> Schedule:
 def heavy_tailed(
     horizon: int | None = None, p: float = 2.0, *, step: float = 1.0, alpha: float = 1.0
 ) -> StepAndBeta:
-    """Return step and beta of `rules.ProximalSpectral` for noise with p-th moments.
+    r"""Return step and beta of `rules.ProximalSpectral` for noise with p-th moments.
+
+    .. math:: \eta = c\, K^{-(2p - 1)/(3p - 2)}, \qquad 1 - \beta = \alpha\, K^{-p/(3p - 2)}
 
     Parameters
     ----------
@@ -136,15 +162,21 @@ def heavy_tailed(
     p : float
         In (1, 2]: the noise of the gradients has a finite p-th moment. 2 is finite variance.
     step : float
-        Factor on the step sizes, positive.
+        Multiplier of the step sizes that are prescribed, positive.
     alpha : float
-        Factor on alpha = 1 - beta, positive; alpha is never above 1.
+        Multiplier of the prescribed 1 - beta, positive: with ``alpha=1``, the default, 1 - beta is
+        the power of K below. 1 - beta is never above 1.
 
     Returns
     -------
     StepAndBeta
         Constants: step K^(-(2p - 1) / (3p - 2)) for the step and 1 - alpha K^(-p / (3p - 2)) for
         beta; with t + 1 in the place of K where there is no horizon.
+
+    See Also
+    --------
+    storm : With variance reduction.
+    specdesc.diagnostics.suggest : From a measured tail.
 
     Notes
     -----
@@ -174,9 +206,10 @@ def storm(horizon: int | None = None, *, step: float = 1.0, alpha: float = 1.0) 
     horizon : int, optional
         K, the number of steps that will be made. None is for any number of steps.
     step : float
-        Factor on the step sizes, positive.
+        Multiplier of the step sizes that are prescribed, positive.
     alpha : float
-        Factor on alpha = 1 - beta, positive; alpha is never above 1.
+        Multiplier of the prescribed 1 - beta, positive: with ``alpha=1``, the default, 1 - beta is
+        the power of K below. 1 - beta is never above 1.
 
     Returns
     -------
@@ -189,6 +222,13 @@ def storm(horizon: int | None = None, *, step: float = 1.0, alpha: float = 1.0) 
     The mean stationarity measure is then O(K^(-1/3)) for noise of finite variance and samples that
     are smooth in mean square (derived; the rate is that of arXiv:2605.11850 by a secondary source).
     The factors are ours. The bound for no horizon was not derived.
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> step, beta = schedules.storm(1000)
+    >>> round(step(0), 6), round(beta(0), 6)
+    (0.01, 0.99)
     """
     return _powers(horizon, (step, 2.0 / 3.0), (alpha, 2.0 / 3.0))
 
@@ -267,16 +307,32 @@ def polyak(
     to 0 and whose sum is infinite, such as ``lambda t, **_: 0.1 / (t + 1) ** 0.5``, the best value
     of normalized gradient steps on a convex Lipschitz problem goes to the minimum: they are
     subgradient steps of lengths that go to 0 with an infinite sum (known; the cap is ours).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import schedules
+    >>> grad = np.asarray([[3.0, 4.0]])
+    >>> float(schedules.polyak(optimum=1.0)(0, value=np.asarray(11.0), grad=grad))
+    2.0
     """
     return _Polyak(optimum, scale, rank, decrease)
 
 
 def frank_wolfe(weight_decay: float, /) -> Schedule:
-    """Return the step 2 / (weight_decay (t + 2)).
+    r"""Return the step 2 / (weight_decay (t + 2)).
+
+    .. math:: \eta_t = \frac{2}{\lambda\, (t + 2)}
 
     With decoupled weight decay of this strength the update is the Frank-Wolfe step of size
     2 / (t + 2) on the ball of radius 1 / weight_decay of the step's norm. The first one forgets
     the starting point.
+
+    Examples
+    --------
+    >>> from specdesc import schedules
+    >>> [round(schedules.frank_wolfe(0.5)(t), 3) for t in range(3)]
+    [2.0, 1.333, 1.0]
     """
     if not 0.0 < weight_decay < float("inf"):
         msg = f"weight_decay must be positive, got {weight_decay!r}"

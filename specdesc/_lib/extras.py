@@ -6,7 +6,14 @@ from types import ModuleType
 
 
 class MissingExtra(ImportError):
-    """An optional library is not installed; the message names the extra that has it."""
+    """An optional library is not installed; the message names the extra that has it.
+
+    Examples
+    --------
+    >>> from specdesc import MissingExtra
+    >>> issubclass(MissingExtra, ImportError)
+    True
+    """
 
 
 def require(module: str, extra: str, /) -> ModuleType:

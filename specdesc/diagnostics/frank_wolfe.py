@@ -12,7 +12,12 @@ from specdesc.prox.operator import BoundedSet
 def frank_wolfe_gap(
     x: Array, grad: Array, ball: BoundedSet | Norm, /, *, radius: float | None = None
 ) -> Array:
-    """Return max over s in a set of Re <grad, x - s>.
+    r"""Return max over s in a set of Re <grad, x - s>.
+
+    .. math::
+
+        \max_{s \in C} \operatorname{Re}\langle \nabla f(x), x - s\rangle \ \ge
+        f(x) - \min_C f \quad\text{for convex } f
 
     Parameters
     ----------
@@ -34,6 +39,11 @@ def frank_wolfe_gap(
     ------
     TypeError, ValueError, NotImplementedError
         As in the table of bad input; one shape for both arrays; a radius for a set, or one below 0.
+
+    See Also
+    --------
+    certificate : Stop on it.
+    stationarity : For functions and sets of any kind.
 
     Notes
     -----

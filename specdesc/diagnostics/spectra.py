@@ -1,4 +1,4 @@
-"""What the singular values of a point say: are they all 1, and how many touch a bound."""
+"""What the singular values of a point say: are they all 1, and how many reach a bound."""
 
 from specdesc._lib.arrays import adjoint, per_batch
 from specdesc._lib.dtypes import working
@@ -15,7 +15,9 @@ HUGE = 2.0**55
 
 
 def orthogonality_error(x: Array, /) -> Array:
-    """Return ||Xᴴ X - I||_F of every matrix, or ||X Xᴴ - I||_F if it has fewer rows.
+    r"""Return ||Xᴴ X - I||_F of every matrix, or ||X Xᴴ - I||_F if it has fewer rows.
+
+    .. math:: \|x^H x - I\|_F
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def orthogonality_error(x: Array, /) -> Array:
 def active_share(
     x: Array, bound: float, /, *, tol: float | None = None, geometry: Geometry = "spectral"
 ) -> Array:
-    """Return the share of the singular values that touch a bound from above.
+    """Return the share of the singular values that reach a bound.
 
     Parameters
     ----------

@@ -23,7 +23,12 @@ def stationarity(
     preconditioner: Preconditioner,
     g: Operator | None = None,
 ) -> Array:
-    """Return by how much a proximal step at x would decrease its model, per unit of step.
+    r"""Return by how much a proximal step at x would decrease its model, per unit of step.
+
+    .. math::
+
+        G(x) = \frac1\gamma \Bigl[ g(x) + \gamma\varphi(u)
+        - \min_z \bigl( g(z) + \gamma \varphi((z - y) / \gamma) \bigr) \Bigr]
 
     Parameters
     ----------
@@ -51,6 +56,11 @@ def stationarity(
         As in the table of bad input; a step of 0; a preconditioner that divides by the norm; the
         sign, whose phi is 0 in its ball, so that G sees no constraint; a polynomial, which has no
         phi; a pair of `g` and geometry that has no prox.
+
+    See Also
+    --------
+    step_stationarity : For bounded preconditioners.
+    frank_wolfe_gap : For bounded sets.
 
     Notes
     -----
@@ -124,7 +134,12 @@ def step_stationarity(
     *,
     preconditioner: Preconditioner,
 ) -> Array:
-    """Return how far the gradient at the end of a proximal step is from what would keep it there.
+    r"""Return how far the gradient at the end of a proximal step is from what would keep it there.
+
+    .. math::
+
+        S = \varphi^*(\nabla f(x^+)) + \varphi(w) - \langle w, \nabla f(x^+) \rangle, \qquad
+        w = (x^+ - y) / \gamma
 
     Parameters
     ----------

@@ -66,6 +66,11 @@ def suggest(
         The interval does not exclude a tail without a mean, or without a variance for
         `variance_reduced`; or what the schedules refuse.
 
+    See Also
+    --------
+    tail_index : Measure the noise.
+    specdesc.schedules.heavy_tailed : The schedules that it gives.
+
     Notes
     -----
     `schedules.heavy_tailed` has step K^(-(2p - 1) / (3p - 2)) and 1 - beta = K^(-p / (3p - 2)), for

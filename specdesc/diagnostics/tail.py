@@ -62,6 +62,10 @@ def tail_index(noise: Array, /, *, count: int | None = None, confidence: float =
     TypeError, NotImplementedError
         As in the table of bad input.
 
+    See Also
+    --------
+    suggest : The steps for it.
+
     Notes
     -----
     Assumed: the samples are independent, of one distribution, and its tail varies regularly:

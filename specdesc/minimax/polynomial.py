@@ -53,6 +53,10 @@ def minimax_polynomial(lower: float, degree: int, /, *, upper: float = 1.0) -> M
         If the degree is not offered, if the interval is empty, not finite or
         not positive, or if a coefficient leaves the range of a float.
 
+    See Also
+    --------
+    plan_orthogonalization : Sequences of such polynomials.
+
     Notes
     -----
     The error is relative to a few units in the last place, also where it is

@@ -22,7 +22,9 @@ class _Fixed(Preconditioner):
 
 @dataclass(frozen=True)
 class Sign(_Fixed):
-    """pre(t) = 1 for t > 0: Muon (spectral), sign and normalized gradients.
+    r"""pre(t) = 1 for t > 0: Muon (spectral), sign and normalized gradients.
+
+    .. math:: D = U S V^H \mapsto U V^H
 
     The limit of the bounded kernels for small `eps`, which does not matter here. It is not
     strongly convex. Singular values of at most max(m, n) eps s_1 count as zero.
@@ -41,7 +43,9 @@ class Sign(_Fixed):
 
 @dataclass(frozen=True)
 class Kappa(Preconditioner):
-    """pre(t) = t / (1 + t^kappa)^(1/kappa), between the soft sign and hard clipping.
+    r"""pre(t) = t / (1 + t^kappa)^(1/kappa), between the soft sign and hard clipping.
+
+    .. math:: t \mapsto \frac{t}{(1 + t^\kappa)^{1/\kappa}}
 
     Parameters
     ----------
@@ -87,9 +91,19 @@ class Kappa(Preconditioner):
 
 @dataclass(frozen=True)
 class SoftSign(_Fixed):
-    """pre(t) = t / (1 + t): kappa 1 by name.
+    r"""pre(t) = t / (1 + t): kappa 1 by name.
+
+    .. math:: t \mapsto \frac{t}{1 + t}
 
     The kernel is h(r) = -r - ln(1 - r).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.SoftSign(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[0.667, 0.   ],
+           [0.   , 0.333]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Kappa(1)
@@ -97,9 +111,22 @@ class SoftSign(_Fixed):
 
 @dataclass(frozen=True)
 class Sqrt(_Fixed):
-    """pre(t) = t / sqrt(1 + t²): kappa 2 by name, X (eps² I + XᴴX)^(-1/2) for matrices.
+    r"""pre(t) = t / sqrt(1 + t²): kappa 2 by name, X (eps² I + XᴴX)^(-1/2) for matrices.
+
+    .. math::
+
+        t \mapsto \frac{t}{\sqrt{1 + t^2}}, \qquad
+        D \mapsto D\, (\varepsilon^2 I + D^H D)^{-1/2}
 
     The kernel is h(r) = 1 - sqrt(1 - r²).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Sqrt(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[0.894, 0.   ],
+           [0.   , 0.447]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Kappa(2)
@@ -107,9 +134,19 @@ class Sqrt(_Fixed):
 
 @dataclass(frozen=True)
 class Tanh(_Fixed):
-    """pre(t) = tanh t.
+    r"""pre(t) = tanh t.
+
+    .. math:: t \mapsto \tanh t
 
     The kernel is h(r) = r artanh r + ln(1 - r²) / 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Tanh(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[0.964, 0.   ],
+           [0.   , 0.462]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Tanh()
@@ -117,9 +154,19 @@ class Tanh(_Fixed):
 
 @dataclass(frozen=True)
 class Arctan(_Fixed):
-    """pre(t) = (2/pi) arctan(pi t / 2).
+    r"""pre(t) = (2/pi) arctan(pi t / 2).
+
+    .. math:: t \mapsto \frac2\pi \arctan\frac{\pi t}{2}
 
     The kernel is h(r) = -(4/pi²) ln cos(pi r / 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Arctan(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[0.804, 0.   ],
+           [0.   , 0.424]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Arctan()
@@ -127,14 +174,32 @@ class Arctan(_Fixed):
 
 @dataclass(frozen=True)
 class Arcsinh(_Fixed):
-    """pre(t) = arcsinh t, with h(r) = cosh r - 1. Not bounded."""
+    """pre(t) = arcsinh t, with h(r) = cosh r - 1. Not bounded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Arcsinh(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[1.444, 0.   ],
+           [0.   , 0.481]])
+    """
 
     _kernel: ClassVar[Kernel] = kernels.Arcsinh()
 
 
 @dataclass(frozen=True)
 class Log(_Fixed):
-    """pre(t) = ln(1 + t), with h(r) = e^r - r - 1. Not bounded."""
+    """pre(t) = ln(1 + t), with h(r) = e^r - r - 1. Not bounded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Log(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[1.099, 0.   ],
+           [0.   , 0.405]])
+    """
 
     _kernel: ClassVar[Kernel] = kernels.Log()
 
@@ -144,6 +209,14 @@ class Clip(_Fixed):
     """pre(t) = min(t, 1): gradient clipping, the limit of `Kappa` for large kappa.
 
     The kernel is h(r) = r² / 2 on [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Clip(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[1. , 0. ],
+           [0. , 0.5]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Clip()
@@ -154,6 +227,14 @@ class Quadratic(_Fixed):
     """pre(t) = t: gradient descent with the step divided by `eps`.
 
     The kernel is h(r) = r² / 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> preconditioners.Quadratic(eps=1.0)(np.diag([2.0, 0.5])).round(3) + 0.0
+    array([[2. , 0. ],
+           [0. , 0.5]])
     """
 
     _kernel: ClassVar[Kernel] = kernels.Quadratic()

@@ -26,12 +26,20 @@ class Preconditioner:
     Parameters
     ----------
     eps : float
-        Scale, positive: the map is pre(t / eps), so entries far below `eps` pass linearly.
+        Scale, positive, in the units of the gradient: the map is pre(t / eps), so that magnitudes
+        far below `eps` are scaled by 1 / eps.
     geometry : str
         ``"spectral"``, ``"elementwise"``, ``"global"``, ``"rows"`` or ``"columns"``.
     normalize : bool
         Divide the input of the map by its Frobenius norm. `conjugate` and `reference` stay those
         of phi itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners
+    >>> isinstance(preconditioners.Kappa(4), preconditioners.Preconditioner)
+    True
     """
 
     eps: float = 1e-3

@@ -41,6 +41,15 @@ def corrupt(
         If `clean` is not real floating.
     ValueError
         If `share` lies outside [0, 1) or `noise` is negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import problems
+    >>> clean = np.linspace(0.1, 0.9, 100).reshape(10, 10)
+    >>> bad = problems.corrupt(clean, share=0.2, noise=0.0, limits=(0.0, 1.0))
+    >>> int(np.sum(bad != clean))
+    19
     """
     if not 0.0 <= share < 1.0:
         msg = f"share must lie in [0, 1), got {share!r}"

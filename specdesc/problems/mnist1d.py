@@ -44,6 +44,14 @@ def mnist1d(
     -----
     The data set of arXiv:2011.14439, by its authors' own generator, without a download: some
     seconds. The package seeds the global generators; they are put back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import problems
+    >>> train, test = problems.mnist1d(count=500)
+    >>> train.inputs.shape, test.inputs.shape
+    ((400, 41), (100, 41))
     """
     maker = extras.require("mnist1d.data", "data")
     options = maker.get_dataset_args()

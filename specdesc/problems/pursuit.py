@@ -87,6 +87,16 @@ def principal_component_pursuit(
     ----------
     Candes, Li, Ma, Wright, arXiv:0912.3599; Boyd et al., "Distributed optimization and statistical
     learning via the alternating direction method of multipliers" (2011), sections 3.4.1 and 3.4.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import problems
+    >>> data = np.ones((20, 20))
+    >>> data[3, 4] = 50.0
+    >>> low_rank, sparse = problems.principal_component_pursuit(data)
+    >>> bool(np.allclose(low_rank, 1.0, atol=1e-3)), round(float(sparse[3, 4]))
+    (True, 49)
     """
     backend = enter("problems.principal_component_pursuit", data, names=("data",))
     xp = backend.xp

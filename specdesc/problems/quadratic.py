@@ -34,6 +34,15 @@ class NoisyQuadratic:
         Degrees of freedom, the scale of W, and c.
     backend : Backend
         That of the arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import problems
+    >>> problem = problems.random_quadratic(3, 2)
+    >>> value, grad = problem.value_and_grad(problem.start())
+    >>> grad.shape
+    (3, 2)
     """
 
     curvature: Array

@@ -32,6 +32,15 @@ class MatrixRegression:
         Of the samples.
     backend : Backend
         That of the arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import problems
+    >>> problem = problems.random_regression(4, 3, rank=2, count=100)
+    >>> value, grad = problem.value_and_grad(problem.start())
+    >>> grad.shape, bool(value > 0.0)
+    ((4, 3), True)
     """
 
     inputs: Array
@@ -115,6 +124,14 @@ def random_regression(
     -------
     MatrixRegression
         With its truth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import problems
+    >>> problem = problems.random_regression(4, 3, rank=2, count=100)
+    >>> problem.truth.shape
+    (4, 3)
     """
     random = host.generator(seed)
     left, right = (numpy.linalg.qr(random.standard_normal((k, rank)))[0] for k in (m, n))
@@ -145,6 +162,15 @@ class MultinomialRegression:
         Rows of a sample, and the seed of the samples.
     backend : Backend
         That of the arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import problems
+    >>> train, test = problems.mnist1d(count=500)
+    >>> value, grad = train.value_and_grad(train.start())
+    >>> grad.shape, round(float(value), 4)
+    ((10, 41), 2.3026)
     """
 
     inputs: Array
@@ -224,6 +250,14 @@ def digits(
         If scikit-learn, which has the pictures, is not there.
     ValueError
         If `held_out` lies outside (0, 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import problems
+    >>> train, test = problems.digits()
+    >>> train.inputs.shape, test.inputs.shape
+    ((1198, 65), (599, 65))
     """
     if not 0.0 < held_out < 1.0:
         msg = f"held_out must lie in (0, 1), got {held_out!r}"

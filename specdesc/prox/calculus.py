@@ -32,6 +32,13 @@ class Scaled:
         Above 0.
     scale : float
         Not 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Scaled(prox.L1(1.0), weight=2.0).prox(np.asarray([[3.0, -1.0]]), 1.0) + 0.0
+    array([[1., 0.]])
     """
 
     g: Function
@@ -77,6 +84,13 @@ class Translated:
         Any function or set of this package, or one with `value` and `prox`.
     shift : array
         Of the shape of the points, and their library and dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Translated(prox.L1(1.0), np.asarray([[1.0, 1.0]])).prox(np.asarray([[3.0, 1.5]]), 1.0)
+    array([[2., 1.]])
     """
 
     g: Function
@@ -122,7 +136,12 @@ class Translated:
 
 @dataclass(frozen=True)
 class Conjugate:
-    """The convex conjugate g*(v) = sup over x of <x, v> - g(x), by its prox alone.
+    r"""The convex conjugate g*(v) = sup over x of <x, v> - g(x), by its prox alone.
+
+    .. math::
+
+        \operatorname{prox}_{\gamma g^*}(y)
+        = y - \gamma \operatorname{prox}_{g / \gamma}(y / \gamma)
 
     prox_(t g*)(y) = y - t prox_(g / t)(y / t), Moreau's identity. There is no general formula for
     the value, so there is no `value`: where it is known, a test should compute it independently.
@@ -131,6 +150,13 @@ class Conjugate:
     ----------
     g : Function
         A convex one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Conjugate(prox.L1(1.0)).prox(np.asarray([[2.0, -0.3]]), 1.0)
+    array([[ 1. , -0.3]])
     """
 
     g: Function

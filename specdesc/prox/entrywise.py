@@ -19,7 +19,9 @@ def check_axes(axes: tuple[int, ...], /) -> None:
 
 @dataclass(frozen=True)
 class MaxBall(BoundedSet):
-    """The points whose entries have abs at most `radius`.
+    r"""The points whose entries have abs at most `radius`.
+
+    .. math:: \operatorname{prox}(y)_{ij} = y_{ij} \min(1, \rho / |y_{ij}|)
 
     Parameters
     ----------
@@ -27,6 +29,13 @@ class MaxBall(BoundedSet):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.MaxBall(1.0).prox(np.asarray([[2.0, -0.5]]))
+    array([[ 1. , -0.5]])
     """
 
     radius: float
@@ -58,6 +67,13 @@ class L1Ball(BoundedSet):
     Notes
     -----
     The projection is exact: one sort, and no search (derived).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.L1Ball(1.0).prox(np.asarray([[2.0, -0.5]])) + 0.0
+    array([[1., 0.]])
     """
 
     radius: float
@@ -89,6 +105,13 @@ class Sparse(Operator):
     Notes
     -----
     The projection keeps the largest entries, of equal ones the first; two sorts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Sparse(1).prox(np.asarray([[2.0, -0.5]])) + 0.0
+    array([[2., 0.]])
     """
 
     count: int
@@ -117,6 +140,13 @@ class Box(BoundedSet):
         low <= high; they may be infinite, and then there is no `lmo`.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Box(0.0, 1.0).prox(np.asarray([[2.0, -0.3, 0.5]]))
+    array([[1. , 0. , 0.5]])
     """
 
     low: float
@@ -149,6 +179,13 @@ class Simplex(BoundedSet):
     Notes
     -----
     The projection is exact: one sort, and no search (derived).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Simplex().prox(np.asarray([[0.8, 0.6]])).round(12)
+    array([[0.6, 0.4]])
     """
 
     total: float = 1.0
@@ -168,7 +205,12 @@ class Simplex(BoundedSet):
 
 @dataclass(frozen=True)
 class L1(Operator):
-    """`weight` times the sum of the absolute values.
+    r"""`weight` times the sum of the absolute values.
+
+    .. math::
+
+        \operatorname{prox}_{\gamma g}(y)_{ij}
+        = \operatorname{sign}(y_{ij}) \max(|y_{ij}| - \gamma w, 0)
 
     Parameters
     ----------
@@ -180,6 +222,13 @@ class L1(Operator):
     Notes
     -----
     The prox is the soft threshold, step pre(weight / eps) in the geometry of a kernel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.L1(0.5).prox(np.asarray([[2.0, -0.3]]), 1.0) + 0.0
+    array([[1.5, 0. ]])
     """
 
     weight: float
@@ -198,7 +247,12 @@ class L1(Operator):
 
 @dataclass(frozen=True)
 class L0(Operator):
-    """`weight` times the number of entries that are not 0. Not convex.
+    r"""`weight` times the number of entries that are not 0. Not convex.
+
+    .. math::
+
+        \operatorname{prox}_{\gamma g}(y)_{ij} = y_{ij} \ \text{ where } |y_{ij}|^2 > 2
+            \gamma w, \text{ else } 0
 
     Parameters
     ----------
@@ -206,6 +260,13 @@ class L0(Operator):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.L0(0.5).prox(np.asarray([[2.0, 0.9]]), 1.0)
+    array([[2., 0.]])
     """
 
     weight: float
@@ -225,7 +286,12 @@ class L0(Operator):
 
 @dataclass(frozen=True)
 class ElasticNet(Operator):
-    """`linear` times the sum of the absolute values, and `square` / 2 times that of squares.
+    r"""`linear` times the sum of the absolute values, and `square` / 2 times that of squares.
+
+    .. math::
+
+        \operatorname{prox}_{\gamma g}(y)_{ij} = \operatorname{sign}(y_{ij})
+            \max(|y_{ij}| - \gamma a, 0) / (1 + \gamma b)
 
     Parameters
     ----------
@@ -233,6 +299,13 @@ class ElasticNet(Operator):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.ElasticNet(0.5, 1.0).prox(np.asarray([[2.5, -0.3]]), 1.0) + 0.0
+    array([[1., 0.]])
     """
 
     linear: float
@@ -261,6 +334,13 @@ class Huber(Operator):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Huber(1.0, 1.0).prox(np.asarray([[4.0, 1.0]]), 1.0)
+    array([[3. , 0.5]])
     """
 
     weight: float
@@ -291,6 +371,13 @@ class MCP(Operator):
         Above 0; the prox of step t is that of a convex problem for t <= a.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.MCP(1.0, 3.0).prox(np.asarray([[5.0, 1.5, 0.5]]), 1.0)
+    array([[5.  , 0.75, 0.  ]])
     """
 
     weight: float
@@ -322,6 +409,13 @@ class SCAD(Operator):
         Above 2.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.SCAD(1.0, 3.0).prox(np.asarray([[5.0, 1.5, 0.5]]), 1.0)
+    array([[5. , 0.5, 0. ]])
     """
 
     weight: float

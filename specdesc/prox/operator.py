@@ -22,7 +22,25 @@ Axes = tuple[Literal[-2], Literal[-1]] | tuple[Literal[-1]]
 
 
 class Function(Protocol):
-    """What a rule or a step expects of a function or a set."""
+    """What a rule or a step expects of a function or a set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> from specdesc import rules
+    >>> class Positive:
+    ...     is_convex = True
+    ...     def value(self, x, /):
+    ...         return np.where(np.all(x >= 0, axis=(-2, -1)), 0.0, np.inf)
+    ...     def prox(self, y, step=1.0, /):
+    ...         return np.maximum(y, 0.0)
+    ...
+    >>> rule = rules.SignDescent(1.0, g=Positive())
+    >>> x = np.asarray([[0.5, -2.0]])
+    >>> rule.update(x, x, rule.init(x))[0]
+    array([[0., 0.]])
+    """
 
     @property
     def is_convex(self) -> bool:
@@ -71,7 +89,14 @@ class AnisotropicProx(NamedTuple):
 
 @dataclass(frozen=True)
 class Operator:
-    """A function or a set that depends on the magnitudes of a matrix in one frame."""
+    """A function or a set that depends on the magnitudes of a matrix in one frame.
+
+    Examples
+    --------
+    >>> from specdesc import prox
+    >>> isinstance(prox.Rank(2), prox.Operator), prox.Rank(2).is_set
+    (True, True)
+    """
 
     is_convex: ClassVar[bool] = True
     is_set: ClassVar[bool] = False

@@ -15,18 +15,33 @@ from specdesc.prox.operator import Operator
 
 @dataclass(frozen=True)
 class Rank(Operator):
-    """The matrices of rank at most `rank`. Not convex.
+    r"""The matrices of rank at most `rank`. Not convex.
+
+    .. math:: \operatorname{prox}(y) = U_r S_r V_r^H
 
     Parameters
     ----------
     rank : int
         At least 1, and at most min(m, n) of the matrices that it meets.
 
+    See Also
+    --------
+    RankPenalty : The penalty.
+    Nuclear : The convex one.
+
     Notes
     -----
     The projection keeps the leading singular triplets (Eckart and Young); where singular values
     tie at the cut it is one of several. `prox` takes one dense SVD. `prox_from` starts from the
     block of an earlier call and costs O(m n rank).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Rank(1).prox(np.diag([3.0, 1.0])) + 0.0
+    array([[3., 0.],
+           [0., 0.]])
     """
 
     rank: int

@@ -22,17 +22,25 @@ SEEN = 0.125
 
 @dataclass(frozen=True)
 class SpectralBall(BoundedSet):
-    """The matrices of spectral norm at most `radius`.
+    r"""The matrices of spectral norm at most `radius`.
+
+    .. math:: \operatorname{prox}(y) = U \min(S, \rho)\, V^H
 
     Parameters
     ----------
     radius : float
         At least 0.
 
+    See Also
+    --------
+    KyFanBall : With a bound on the nuclear norm.
+    FrobeniusBall : A bound on the Frobenius norm.
+    specdesc.spectral_clip : The projection.
+
     Notes
     -----
     The projection is min(s, radius) on the singular values, the same in every spectral geometry.
-    It is that of `spectral_clip` where code may look at values and on a device, and takes one SVD
+    It is that of `spectral_clip` where values can be read and on a device, and takes one SVD
     elsewhere, where polynomials could not keep what is said of a set. So does the status of
     `anisotropic_prox`.
 
@@ -64,7 +72,9 @@ class SpectralBall(BoundedSet):
 
 @dataclass(frozen=True)
 class SpectralInterval(BoundedSet):
-    """The matrices whose singular values all lie in [low, high]; not convex for low > 0.
+    r"""The matrices whose singular values all lie in [low, high]; not convex for low > 0.
+
+    .. math:: \operatorname{prox}(y) = U \min(\max(S, a), b)\, V^H
 
     Parameters
     ----------
@@ -73,9 +83,17 @@ class SpectralInterval(BoundedSet):
 
     Notes
     -----
-    The projection is clip(s, low, high). Where code may look at values it is `spectral_clip` and a
+    The projection is clip(s, low, high). Where values can be read it is `spectral_clip` and a
     proof that no singular value is below `low`, one Cholesky factorization; it takes one SVD where
     there is no proof, as for low < high / 8, which squares cannot see well enough.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.SpectralInterval(1.0, 2.0).prox(np.diag([3.0, 0.5])).round(12) + 0.0
+    array([[2., 0.],
+           [0., 1.]])
     """
 
     low: float
@@ -137,10 +155,20 @@ def _at_least(x: Array, bound: float, backend: Backend) -> bool:
 
 @dataclass(frozen=True)
 class Stiefel(BoundedSet):
-    """The matrices with orthonormal columns, or rows if there are fewer rows. Not convex.
+    r"""The matrices with orthonormal columns, or rows if there are fewer rows. Not convex.
+
+    .. math:: \operatorname{prox}(y) = U V^H
 
     The projection is the polar factor U Vᴴ, an isometry also for a matrix that has no full rank,
     in which case it is one of several.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Stiefel().prox(np.diag([3.0, 0.5])).round(12) + 0.0
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     is_set: ClassVar[bool] = True
@@ -163,7 +191,12 @@ class Stiefel(BoundedSet):
 
 @dataclass(frozen=True)
 class NuclearBall(BoundedSet):
-    """The matrices whose singular values add up to at most `radius`.
+    r"""The matrices whose singular values add up to at most `radius`.
+
+    .. math::
+
+        \operatorname{prox}(y) = U \max(S - \theta, 0)\, V^H, \qquad
+        \sum_i \max(s_i - \theta, 0) = \rho \ \text{ outside of the ball}
 
     Parameters
     ----------
@@ -173,6 +206,14 @@ class NuclearBall(BoundedSet):
     Notes
     -----
     The projection subtracts one shift from all singular values, found by one sum over them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.NuclearBall(2.0).prox(np.diag([3.0, 1.0])) + 0.0
+    array([[2., 0.],
+           [0., 0.]])
     """
 
     radius: float
@@ -205,6 +246,14 @@ class KyFanBall(BoundedSet):
     -----
     The projection is clip(s - shift, 0, radius) with an exact shift: no iteration, but a table of
     2 k by k numbers for k singular values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.KyFanBall(1, 1.0).prox(np.diag([2.0, 1.0])) + 0.0
+    array([[1., 0.],
+           [0., 0.]])
     """
 
     k: int
@@ -223,12 +272,19 @@ class KyFanBall(BoundedSet):
 
 @dataclass(frozen=True)
 class Nuclear(Operator):
-    """`weight` times the nuclear norm, the sum of the singular values.
+    r"""`weight` times the nuclear norm, the sum of the singular values.
+
+    .. math:: \operatorname{prox}_{\gamma g}(y) = U \max(S - \gamma w, 0)\, V^H
 
     Parameters
     ----------
     weight : float
         At least 0.
+
+    See Also
+    --------
+    NuclearBall : The constraint.
+    RankPenalty : The penalty that counts.
 
     Notes
     -----
@@ -257,7 +313,9 @@ class Nuclear(Operator):
 
 @dataclass(frozen=True)
 class RankPenalty(Operator):
-    """`weight` times the rank. Not convex.
+    r"""`weight` times the rank. Not convex.
+
+    .. math:: \operatorname{prox}_{\gamma g}(y) = \sum_{s_i^2 > 2 \gamma w} s_i\, u_i v_i^H
 
     Parameters
     ----------
@@ -268,6 +326,14 @@ class RankPenalty(Operator):
     -----
     `value` counts the singular values above 8 max(m, n) eps s_1. The prox keeps those that cost
     more to remove than `weight`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.RankPenalty(1.0).prox(np.diag([3.0, 1.0]), 1.0) + 0.0
+    array([[3., 0.],
+           [0., 0.]])
     """
 
     weight: float

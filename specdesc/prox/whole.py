@@ -24,6 +24,13 @@ class Zero(Operator):
     ----------
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Zero().prox(np.asarray([[2.0, 0.5]]), 1.0)
+    array([[2. , 0.5]])
     """
 
     axes: Axes = (-2, -1)
@@ -47,7 +54,9 @@ class Zero(Operator):
 
 @dataclass(frozen=True)
 class FrobeniusBall(BoundedSet):
-    """The points of Euclidean norm at most `radius`.
+    r"""The points of Euclidean norm at most `radius`.
+
+    .. math:: \operatorname{prox}(y) = y \min(1, \rho / \|y\|_F)
 
     Parameters
     ----------
@@ -61,6 +70,13 @@ class FrobeniusBall(BoundedSet):
     The Euclidean and the isotropic projection scale. In the other geometries every magnitude solves
     s = x + step pre(mu x), with one multiplier mu that gives x the norm `radius` (derived): closed
     for given mu for the soft sign and hard clipping, and by the scalar solver otherwise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.FrobeniusBall(1.0).prox(np.asarray([[3.0, 4.0]]))
+    array([[0.6, 0.8]])
     """
 
     radius: float
@@ -80,7 +96,9 @@ class FrobeniusBall(BoundedSet):
 
 @dataclass(frozen=True)
 class Ridge(Operator):
-    """weight / 2 times the squared Frobenius norm: implicit weight decay.
+    r"""weight / 2 times the squared Frobenius norm: implicit weight decay.
+
+    .. math:: \operatorname{prox}_{\gamma g}(y) = y / (1 + \gamma w)
 
     Parameters
     ----------
@@ -88,6 +106,13 @@ class Ridge(Operator):
         At least 0.
     axes : tuple of int
         ``(-1,)`` makes the last axis one point, instead of the last two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Ridge(1.0).prox(np.asarray([[2.0, -4.0]]), 1.0)
+    array([[ 1., -2.]])
     """
 
     weight: float

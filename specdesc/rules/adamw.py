@@ -15,7 +15,9 @@ from specdesc.schedules import Schedule
 
 @dataclass(frozen=True)
 class AdamW:
-    """x <- (1 - weight_decay step) x - step m / (sqrt(v) + eps), entry by entry.
+    r"""x <- (1 - weight_decay step) x - step m / (sqrt(v) + eps), entry by entry.
+
+    .. math:: x \leftarrow (1 - \eta\lambda)\, x - \eta\, \hat m / (\sqrt{\hat v} + \varepsilon)
 
     m and v are the averages of grad and abs(grad)^2 with their bias taken out.
 
@@ -29,6 +31,11 @@ class AdamW:
         Positive, in the units of the gradient.
     weight_decay : float
         Decoupled.
+
+    See Also
+    --------
+    Muon : For matrices.
+    SignDescent : Without averages.
 
     Notes
     -----

@@ -20,7 +20,13 @@ Momentum = Literal["ema", "heavy_ball", "ema_corrected"]
 
 @dataclass(frozen=True)
 class Muon:
-    """x <- (1 - weight_decay step) x - step scale U Vᴴ, with buffer = U S Vᴴ.
+    r"""x <- (1 - weight_decay step) x - step scale U Vᴴ, with buffer = U S Vᴴ.
+
+    .. math::
+
+        m \leftarrow \beta m + (1 - \beta) G, \qquad
+        x \leftarrow (1 - \eta\lambda)\, x - \eta\, c\, U V^H, \qquad
+        U S V^H = m \ \text{ or }\ \beta m + (1 - \beta) G \text{ (Nesterov)}
 
     Parameters
     ----------
@@ -29,8 +35,8 @@ class Muon:
     beta : float or schedule
         The factor on the old buffer, which starts from zero.
     nesterov : bool
-        Look ahead: the factor of beta buffer + (1 - beta) grad with the new buffer (``"ema"``), of
-        beta buffer + grad (``"heavy_ball"``), in place of that of the buffer.
+        Use Nesterov momentum: orthogonalize beta buffer + (1 - beta) grad (``"ema"``) or beta
+        buffer + grad (``"heavy_ball"``), with the new buffer, instead of the buffer.
     weight_decay : float
         Strength of the decay, see `decay`.
     decay : str
@@ -59,6 +65,13 @@ class Muon:
     dtype : str, optional
         Name of the dtype in which the factor is computed, such as ``"bfloat16"``. None is the dtype
         of the gradient. Half precision is multiplied as `orthogonalize` says.
+
+    See Also
+    --------
+    Scion : Other norms, and a constraint by Frank-Wolfe steps.
+    SpectralDescent : Without momentum.
+    specdesc.torch.Muon : The optimizer for torch.
+    specdesc.orthogonalize : The factor.
 
     Notes
     -----

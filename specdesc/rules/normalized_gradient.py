@@ -10,7 +10,12 @@ from specdesc.rules.steepest import Steepest
 
 @dataclass(frozen=True)
 class NormalizedGradient(Steepest):
-    """x <- prox_g((1 - weight_decay step) x - step grad / ||grad||_F).
+    r"""x <- prox_g((1 - weight_decay step) x - step grad / ||grad||_F).
+
+    .. math::
+
+        x \leftarrow \operatorname{prox}_{\eta g}\bigl((1 - \eta\lambda)\, x - \eta\, G
+            / \|G\|_F\bigr)
 
     Parameters
     ----------
@@ -21,9 +26,23 @@ class NormalizedGradient(Steepest):
     g : prox function, optional
         A constraint or penalty on the iterate, applied with the Euclidean prox.
 
+    See Also
+    --------
+    SpectralDescent : The same in the spectral norm.
+
     Notes
     -----
     A zero gradient is a zero step. Each matrix of a stack is normalized by its own norm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> x, grad = np.ones((2, 2)), np.diag([3.0, -2.0])
+    >>> rule = rules.NormalizedGradient(1.0)
+    >>> rule.update(x, grad, rule.init(x))[0].round(3)
+    array([[0.168, 1.   ],
+           [1.   , 1.555]])
     """
 
     def _direction(self, grad: Array, /, *, backend: Backend) -> Array:

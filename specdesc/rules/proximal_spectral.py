@@ -15,7 +15,13 @@ from specdesc.schedules import Schedule
 
 @dataclass(frozen=True)
 class ProximalSpectral:
-    """x <- the proximal point of g at x - step grad phi*(buffer), in the geometry of phi.
+    r"""x <- the proximal point of g at x - step grad phi*(buffer), in the geometry of phi.
+
+    .. math::
+
+        m \leftarrow \beta m + (1 - \beta) G, \qquad
+        y = x - \gamma \nabla\varphi^*(m), \qquad
+        x \leftarrow \operatorname{argmin}_z\; g(z) + \gamma\, \varphi\bigl((z - y) / \gamma\bigr)
 
     Parameters
     ----------
@@ -35,12 +41,30 @@ class ProximalSpectral:
     layout : {"out_in", "in_out"}
         Which axis counts outputs, for `scale`.
 
+    See Also
+    --------
+    ProximalStorm : With variance reduction.
+    specdesc.proximal_step : One step without a buffer.
+    specdesc.schedules.heavy_tailed : Its steps by the theory.
+
     Notes
     -----
     The problem is to minimise E f(x, sample) + g(x), g convex or not. Every point after a start in
     a set stays in it. The method is that of arXiv:2605.11850, reconstructed from its abstract and
     from arXiv:2210.15531; `schedules.heavy_tailed` has steps with a proven rate (derived).
     See `proximal_step` for the cost and for what `g` may be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners, prox, rules
+    >>> x, grad = np.diag([0.9, 0.1]), np.diag([-1.0, 2.0])
+    >>> rule = rules.ProximalSpectral(
+    ...     0.2, preconditioner=preconditioners.Sign(), g=prox.SpectralBall(1.0)
+    ... )
+    >>> rule.update(x, grad, rule.init(x))[0].round(3) + 0.0
+    array([[ 1. ,  0. ],
+           [ 0. , -0.1]])
     """
 
     needs_previous_grad: ClassVar[bool] = False

@@ -14,7 +14,13 @@ from specdesc.schedules import Schedule
 
 @dataclass(frozen=True)
 class ProximalStorm:
-    """The proximal spectral step along buffer <- grad + beta (buffer - previous_grad).
+    r"""The proximal spectral step along buffer <- grad + beta (buffer - previous_grad).
+
+    .. math::
+
+        m \leftarrow G + \beta\, (m - G'), \qquad
+        y = x - \gamma \nabla\varphi^*(m), \qquad
+        x \leftarrow \operatorname{argmin}_z\; g(z) + \gamma\, \varphi\bigl((z - y) / \gamma\bigr)
 
     Parameters
     ----------
@@ -36,6 +42,11 @@ class ProximalStorm:
     layout : {"out_in", "in_out"}
         Which axis counts outputs, for `scale`.
 
+    See Also
+    --------
+    ProximalSpectral : With plain momentum.
+    specdesc.schedules.storm : Its steps by the theory.
+
     Notes
     -----
     At the first step the buffer is the gradient and `previous_grad` is not used, but a rule that
@@ -45,6 +56,20 @@ class ProximalStorm:
     grad + (beta / (1 - beta)) (grad - previous_grad), is the same with its factor 1 (derived); its
     approximate variant is the one here. In a proximal step with a preconditioner: arXiv:2605.11850
     (abstract); `schedules.storm` has steps with a proven rate (derived).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import preconditioners, prox, rules
+    >>> x, grad = np.diag([0.9, 0.1]), np.diag([-1.0, 2.0])
+    >>> rule = rules.ProximalStorm(
+    ...     0.2, preconditioner=preconditioners.Sign(), g=prox.SpectralBall(1.0)
+    ... )
+    >>> x1, state = rule.update(x, grad, rule.init(x), previous_grad=grad)
+    >>> x2, state = rule.update(x1, grad, state, previous_grad=grad)
+    >>> x2.round(3) + 0.0
+    array([[ 1. ,  0. ],
+           [ 0. , -0.3]])
     """
 
     step: float | Schedule

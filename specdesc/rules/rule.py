@@ -21,7 +21,25 @@ PROX_TOL = 1e-2
 
 
 class Rule(Protocol):
-    """A pure update rule."""
+    """A pure update rule.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import minimize, problems
+    >>> class Heavy:
+    ...     needs_previous_grad = False
+    ...     def init(self, x, /):
+    ...         return {"t": np.asarray(0, dtype=np.int32), "buffer": 0.0 * x}
+    ...     def update(self, x, grad, state, /, *, value=None, previous_grad=None):
+    ...         buffer = 0.5 * state["buffer"] + grad
+    ...         return x - 0.05 * buffer, {"t": state["t"] + 1, "buffer": buffer}
+    ...
+    >>> problem = problems.random_quadratic(3, 2)
+    >>> found = minimize(problem.value_and_grad, problem.start(), Heavy(), steps=50)
+    >>> found.status
+    'steps'
+    """
 
     @property
     def needs_previous_grad(self) -> bool:

@@ -14,7 +14,13 @@ from specdesc.schedules import Schedule
 
 @dataclass(frozen=True)
 class Scion:
-    """x <- (1 - step) x + step lmo(buffer, radius), or x <- x + step lmo(buffer, radius).
+    r"""x <- (1 - step) x + step lmo(buffer, radius), or x <- x + step lmo(buffer, radius).
+
+    .. math::
+
+        m \leftarrow \beta m + (1 - \beta) G, \qquad
+        x \leftarrow (1 - \eta)\, x + \eta \operatorname{lmo}(m) \quad\text{or}\quad x
+            \leftarrow x + \eta \operatorname{lmo}(m)
 
     Parameters
     ----------
@@ -36,6 +42,11 @@ class Scion:
         Of the polar factor, for the spectral norm alone: see `norms.Spectral`.
     dtype : str, optional
         Likewise, the name of the dtype in which it is computed.
+
+    See Also
+    --------
+    Muon : The spectral norm without a constraint.
+    specdesc.norms.Spectral : The default norm.
 
     Notes
     -----

@@ -10,7 +10,12 @@ from specdesc.rules.steepest import Steepest
 
 @dataclass(frozen=True)
 class SignDescent(Steepest):
-    """x <- prox_g((1 - weight_decay step) x - step sign(grad)), entry by entry.
+    r"""x <- prox_g((1 - weight_decay step) x - step sign(grad)), entry by entry.
+
+    .. math::
+
+        x \leftarrow \operatorname{prox}_{\eta g}\bigl((1 - \eta\lambda)\, x - \eta
+            \operatorname{sign}(G)\bigr)
 
     Parameters
     ----------
@@ -22,9 +27,24 @@ class SignDescent(Steepest):
     g : prox function, optional
         A constraint or penalty on the iterate, applied with the Euclidean prox.
 
+    See Also
+    --------
+    AdamW : With averages.
+    specdesc.norms.Max : The norm whose oracle this is.
+
     Notes
     -----
     The sign of a complex entry is the entry over its absolute value; that of 0 is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> x, grad = np.ones((2, 2)), np.diag([3.0, -2.0])
+    >>> rule = rules.SignDescent(0.1)
+    >>> rule.update(x, grad, rule.init(x))[0].round(3)
+    array([[0.9, 1. ],
+           [1. , 1.1]])
     """
 
     def _direction(self, grad: Array, /, *, backend: Backend) -> Array:

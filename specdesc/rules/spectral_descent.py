@@ -10,7 +10,13 @@ from specdesc.rules.steepest import Steepest
 
 @dataclass(frozen=True)
 class SpectralDescent(Steepest):
-    """x <- prox_g((1 - weight_decay step) x - step U Vᴴ), with grad = U S Vᴴ.
+    r"""x <- prox_g((1 - weight_decay step) x - step U Vᴴ), with grad = U S Vᴴ.
+
+    .. math::
+
+        x \leftarrow \operatorname{prox}_{\eta g}\bigl((1 - \eta\lambda)\, x - \eta\, U
+            V^H\bigr), \qquad
+        G = U S V^H
 
     Parameters
     ----------
@@ -28,11 +34,26 @@ class SpectralDescent(Steepest):
     dtype : str, optional
         Name of the dtype in which the factor is computed. None is that of the gradient.
 
+    See Also
+    --------
+    Muon : With momentum.
+    TruncatedSpectralDescent : The leading pairs alone.
+
     Notes
     -----
-    Without `tol` the exact polar factor where code may look at values, one SVD a step; zero
+    Without `tol` the exact polar factor where values can be read, one SVD a step; zero
     singular values are dropped and a zero gradient is a zero step. The method and its link to
     Frank-Wolfe: arXiv:2605.26977 (abstract).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> x, grad = np.ones((2, 2)), np.diag([3.0, -2.0])
+    >>> rule = rules.SpectralDescent(0.1)
+    >>> rule.update(x, grad, rule.init(x))[0].round(3)
+    array([[0.9, 1. ],
+           [1. , 1.1]])
     """
 
     _: KW_ONLY

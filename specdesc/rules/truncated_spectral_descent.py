@@ -15,7 +15,13 @@ from specdesc.schedules import Schedule
 
 @dataclass(frozen=True)
 class TruncatedSpectralDescent:
-    """x <- prox_g((1 - weight_decay step) x - step U_k V_kᴴ), with grad = U S Vᴴ.
+    r"""x <- prox_g((1 - weight_decay step) x - step U_k V_kᴴ), with grad = U S Vᴴ.
+
+    .. math::
+
+        x \leftarrow \operatorname{prox}_{\eta g}\bigl((1 - \eta\lambda)\, x - \eta\,
+            U_k V_k^H\bigr), \qquad
+        G = U S V^H
 
     Parameters
     ----------
@@ -32,6 +38,11 @@ class TruncatedSpectralDescent:
         How much of the Ky Fan value of the subgradient a step may miss, relative, in the sense of
         `truncated_svd`. None is one dense SVD a step.
 
+    See Also
+    --------
+    SpectralDescent : All pairs.
+    specdesc.truncated_spectral_step : The step.
+
     Notes
     -----
     The state carries the block of the last step, so that a step costs 4 m n (k + 10) flops where
@@ -41,6 +52,16 @@ class TruncatedSpectralDescent:
     then. The method, its linear convergence on
     sharp problems and its link to Frank-Wolfe: arXiv:2605.26977 (abstract); that the step and not
     the iterate is truncated is our reading of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules
+    >>> x, grad = np.ones((2, 2)), np.diag([3.0, -2.0])
+    >>> rule = rules.TruncatedSpectralDescent(1, 0.1)
+    >>> rule.update(x, grad, rule.init(x))[0].round(3)
+    array([[0.9, 1. ],
+           [1. , 1. ]])
     """
 
     needs_previous_grad: ClassVar[bool] = False

@@ -50,6 +50,14 @@ def rebuild(tree: Any, leaves: Mapping[str, Array], /) -> Any:
     ------
     KeyError
         If an array of `tree` has no counterpart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules, trees
+    >>> params = {"w": np.ones((3, 2)), "b": np.zeros(3)}
+    >>> trees.rebuild(params, {"w": 1, "b": 2})
+    {'w': 1, 'b': 2}
     """
     return _replace(tree, "", leaves)
 

@@ -60,6 +60,15 @@ class Group:
     -----
     Rules that look at one number at a time, `rules.SignDescent` and `rules.AdamW`, give the same
     step in every view.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules, trees
+    >>> params = {"w": np.ones((3, 2)), "b": np.zeros(3)}
+    >>> route = trees.route(params, trees.Group("w", rules.Muon(0.1)), rest=rules.AdamW(0.01))
+    >>> round(route["w"].scale, 3)
+    1.225
     """
 
     match: Pattern | tuple[Pattern, ...]

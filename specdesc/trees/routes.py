@@ -37,6 +37,15 @@ class Entry:
         Whether it is updated together with others, as in `Group`.
     sections : tuple of int or None
         The outputs of the matrices that it holds, as in `Group`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules, trees
+    >>> params = {"w": np.ones((3, 2)), "b": np.zeros(3)}
+    >>> route = trees.route(params, trees.Group("w", rules.Muon(0.1)), rest=rules.AdamW(0.01))
+    >>> route["b"].path, route["b"].shape
+    ('b', (3,))
     """
 
     path: str
@@ -73,6 +82,15 @@ class Route:
         In the order of the tree.
     groups : tuple of str
         Names of the groups, that of the rest last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules, trees
+    >>> params = {"w": np.ones((3, 2)), "b": np.zeros(3)}
+    >>> route = trees.route(params, trees.Group("w", rules.Muon(0.1)), rest=rules.AdamW(0.01))
+    >>> route.groups, list(route.entries[0].shape)
+    (("'w'", 'rest'), [3, 2])
     """
 
     entries: tuple[Entry, ...]
@@ -128,6 +146,12 @@ def route(params: Any, /, *groups: Group, rest: Rule | Group | None = None) -> R
     ValueError
         A group that takes no parameter, a parameter that no group takes, a view that does not fit
         the shape, or a rule and a group of different layouts; the message names group or path.
+
+    See Also
+    --------
+    Group : What it takes.
+    init : The first state.
+    update : The step.
 
     Notes
     -----

@@ -38,6 +38,16 @@ def init(params: Any, route: Route, /) -> State:
     ------
     ValueError
         If `params` has other paths or shapes than the route.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules, trees
+    >>> params = {"w": np.ones((3, 2)), "b": np.zeros(3)}
+    >>> route = trees.route(params, trees.Group("w", rules.Muon(0.1)), rest=rules.AdamW(0.01))
+    >>> state = trees.init(params, route)
+    >>> state["w/momentum_buffer"].shape
+    (3, 2)
     """
     arrays = _checked(params, route, "params")
     state: State = {}
@@ -90,13 +100,29 @@ def update(
     KeyError
         If `state` lacks a key.
 
+    See Also
+    --------
+    route : Which parameter gets which rule.
+    init : The first state.
+
     Notes
     -----
     Parameters of one group whose views have one shape and dtype may be one call of the rule on
-    their stack, see `Group`. Matrices of a stack never touch one another: the result is that of a
-    loop up to rounding. A rule that stops at a tolerance may take the same care for the whole
+    their stack, see `Group`. Matrices of a stack are independent: the result is that of a loop up
+    to rounding. A rule that stops at a tolerance may take the same care for the whole
     stack, and is within its tolerance in both. Counters of a stack, integers without axes, are
     those of its first parameter: all of them count every update.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import rules, trees
+    >>> params = {"w": np.ones((3, 2)), "b": np.zeros(3)}
+    >>> route = trees.route(params, trees.Group("w", rules.Muon(0.1)), rest=rules.AdamW(0.01))
+    >>> grads = {"w": np.ones((3, 2)), "b": np.ones(3)}
+    >>> params, state = trees.update(params, grads, trees.init(params, route), route)
+    >>> params["b"].round(6)
+    array([-0.01, -0.01, -0.01])
     """
     xs, gradients = _checked(params, route, "params"), _checked(grads, route, "grads")
     previous = None if previous_grads is None else _checked(previous_grads, route, "previous_grads")

@@ -62,7 +62,7 @@ def test_status_says_what_a_value_cannot(library: Library) -> None:
     hard = support.with_spectrum(np.geomspace(1, 1e-9, 8), (12, 8))
     x = library.array(np.stack([easy, hard, easy * np.nan, 0 * easy]), "float32")
     full = orthogonalize(x, tol=0.05, method="polynomial", full_output=True)
-    assert library.numpy(full.status).tolist() == [0, 1, 2, 3]
+    assert library.numpy(full.status).tolist() == [*specdesc.Status]
     error = library.numpy(full.error)
     assert error[0] <= 0.05
     assert error[1] > 0.05
