@@ -246,8 +246,11 @@ class _Polyak:
         self, t: float | Array, *, value: Array | None = None, grad: Array | None = None
     ) -> Array:
         """Return the step size."""
-        backend = None if self.rank is not None or grad is None else enter(_NAME, grad)
-        return self.at_checked(t, value, grad, backend=backend)
+        if self.rank is not None or grad is None:
+            return self.at_checked(t, value, grad, backend=None)
+        backend = enter(_NAME, grad)
+        with backend.guard(grad):
+            return self.at_checked(t, value, grad, backend=backend)
 
     def at_checked(
         self,

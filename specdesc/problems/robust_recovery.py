@@ -85,16 +85,17 @@ class RobustRecovery:
         backend = enter("problems", data, names=("data",))
         xp = backend.xp
         _check_truth(data, truth)
-        present = ~xp.isnan(data)
-        if mask is not None:
-            check_mask(mask, data, backend=backend)
-            present = present & mask
-        size = data.shape[-2] * data.shape[-1]
-        if backend.may_branch(data) and bool(xp.all(present)):
-            # Nothing to mask, and no pass over memory for it.
-            return cls(Entries(None, backend, size), data, truth, backend)
-        data = xp.where(present, data, scalar(backend, 0.0, data))
-        return cls(Entries(present, backend, size), data, truth, backend)
+        with backend.guard(data):
+            present = ~xp.isnan(data)
+            if mask is not None:
+                check_mask(mask, data, backend=backend)
+                present = present & mask
+            size = data.shape[-2] * data.shape[-1]
+            if backend.branches and bool(xp.all(present)):
+                # Nothing to mask, and no pass over memory for it.
+                return cls(Entries(None, backend, size), data, truth, backend)
+            data = xp.where(present, data, scalar(backend, 0.0, data))
+            return cls(Entries(present, backend, size), data, truth, backend)
 
     @classmethod
     def from_measurements(
@@ -135,12 +136,13 @@ class RobustRecovery:
         """
         xp = self.backend.xp
         self._check_point(x)
-        residual = self.observation.apply(x) - self.observed
-        weight = self._weight(x)
-        value = self.observation.total(xp.abs(residual)) * weight
-        residual = self._signs(residual)  # 0 where nothing is observed
-        signs = self.observation.embed(residual)
-        return value, signs * xp.astype(xp.asarray(weight)[..., None, None], x.dtype)
+        with self.backend.guard(x):
+            residual = self.observation.apply(x) - self.observed
+            weight = self._weight(x)
+            value = self.observation.total(xp.abs(residual)) * weight
+            residual = self._signs(residual)  # 0 where nothing is observed
+            signs = self.observation.embed(residual)
+            return value, signs * xp.astype(weight[..., None, None], x.dtype)
 
     def _check_point(self, x: Array) -> None:
         """Raise `ValueError` unless `x` is a point of the problem, or a stack of points."""
@@ -171,7 +173,8 @@ class RobustRecovery:
         if self.truth is None:
             msg = "the error needs truth=, which this problem does not have"
             raise ValueError(msg)
-        return self._norm(x - self.truth) / self._size_of_truth
+        with self.backend.guard(x):
+            return self._norm(x - self.truth) / self._size_of_truth
 
     @cached_property
     def _size_of_truth(self) -> Array:
@@ -187,8 +190,9 @@ class RobustRecovery:
             return self.backend.xp.zeros(
                 shape, dtype=self.observed.dtype, device=self.backend.device(self.observed)
             )
-        median = medians(self.observed, self._seen, backend=self.backend)
-        return self.backend.xp.zeros_like(self.observed) + median
+        with self.backend.guard(self.observed):
+            median = medians(self.observed, self._seen, backend=self.backend)
+            return self.backend.xp.zeros_like(self.observed) + median
 
     @property
     def _seen(self) -> Array:
@@ -205,7 +209,8 @@ class RobustRecovery:
         Down to 0.002 of it at the last step. Chosen by trial; no theorem prescribes it.
         """
         ratio = LAST_STEP ** (1.0 / max(1, steps))
-        return schedules.geometric(self._first_step() / rank**0.5, ratio)
+        with self.backend.guard(self.observed):
+            return schedules.geometric(self._first_step() / rank**0.5, ratio)
 
     def _first_step(self) -> Array:
         if isinstance(self.observation, Entries):

@@ -78,11 +78,12 @@ class AdamW:
         backend = rule.enter_init(x)
         xp, device = backend.xp, backend.placement
         wide, shape = working(xp, x[..., :0, :0]).dtype, tuple(x.shape)
-        return {
-            **rule.initial_state(x, None, backend=backend),
-            "mean": xp.zeros(shape, dtype=wide, device=device),
-            "root_mean_square": xp.zeros(shape, dtype=real_dtype(xp, wide), device=device),
-        }
+        with backend.guard(x):
+            return {
+                **rule.initial_state(x, None, backend=backend),
+                "mean": xp.zeros(shape, dtype=wide, device=device),
+                "root_mean_square": xp.zeros(shape, dtype=real_dtype(xp, wide), device=device),
+            }
 
     def update(
         self,
