@@ -15,7 +15,10 @@ from specdesc import (
     testing,
     trees,
 )
-from specdesc import torch as torch  # not in __all__, where it would hide the library
+
+# Not in __all__, where they would hide the libraries.
+from specdesc import optax as optax
+from specdesc import torch as torch
 from specdesc._clip import spectral_clip
 from specdesc._lib.extras import MissingExtra
 from specdesc._linalg.operator import LinearOperator

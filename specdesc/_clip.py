@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 from specdesc._lib.arrays import adjoint, per_batch
+from specdesc._lib.checks import plain
 from specdesc._lib.dtypes import eps, real_dtype, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import derivative, excess
@@ -91,7 +92,8 @@ def spectral_clip(x: Array, radius: float | Array, /) -> Array:
            [ 3.,  0.]])
     """
     backend = enter("spectral_clip", x)
-    if isinstance(radius, (int, float)):
+    radius = plain(radius)
+    if isinstance(radius, float):
         if not 0.0 <= radius < float("inf"):
             msg = f"radius must be a finite number of at least 0, got {radius!r}"
             raise ValueError(msg)
@@ -107,13 +109,13 @@ def clip(x: Array, radius: float | Array, allowed: float, /, *, backend: Backend
     xp = backend.xp
     if 0 in x.shape:
         return zeros(x.shape, x, backend=backend)
-    like = working(xp, x)
+    like, radius = working(xp, x), plain(radius)
     real, shape = real_dtype(xp, like.dtype), (*x.shape[:-2], 1, 1)
-    if isinstance(radius, (int, float)):
-        radii = xp.full(shape, float(radius), dtype=real, device=backend.placement)
+    if isinstance(radius, float):
+        radii = xp.full(shape, radius, dtype=real, device=backend.placement)
     else:
         radii = xp.broadcast_to(xp.astype(radius, real)[..., None, None], shape)
-    positive = isinstance(radius, (int, float)) and radius > 0
+    positive = isinstance(radius, float) and radius > 0
     way = partial(_clip, allowed=allowed, positive=positive, backend=backend)
     if not backend.differentiates:
         return way(x, radii)
@@ -247,7 +249,7 @@ def _on_device(x: Array, radius: Array, allowed: float, positive: bool, backend:
     unit = radius
     if not positive:
         whole = (radius >= 0) & (radius < float("inf"))
-        radius = xp.where(whole, radius, xp.full_like(radius, float("nan")))
+        radius = restore(radius, whole, backend=backend)
         unit = xp.where(radius == 0, xp.ones_like(radius), radius)
     start = primitives.unscale(working(xp, x if wide else primitives.adjoint(x)), unit)
     factor = orthogonal_factor(start, COARSE, backend=backend)[0]

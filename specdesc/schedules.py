@@ -2,16 +2,19 @@
 
 A schedule is called ``schedule(t, *, value=None, grad=None)``. `t` counts from 0 and is a number or
 a 0-d array; `value` and `grad` are the objective and its subgradient at the current point. The
-result is a number or an array of the batch shape. Rules accept a plain number for `constant`.
+result is a number or an array of the batch shape. Rules accept a plain number for `constant`, and
+any function of the count, an integer, alone: those of optax are schedules.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import NamedTuple
 
 from specdesc._lib.arrays import per_batch
 from specdesc._lib.checks import check_positive_rank
 from specdesc._lib.dtypes import working
+from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import balance, frobenius, restore
 from specdesc.backends import Backend
@@ -28,6 +31,19 @@ __all__ = [
     "polyak",
     "storm",
 ]
+
+
+@opaque
+def is_of_count_alone(schedule: "Schedule", /) -> bool:
+    """Say whether a schedule is a function of the count and of nothing else, such as optax has."""
+    try:
+        parameters = signature(schedule).parameters.values()
+    except (TypeError, ValueError):  # it does not say: some that are written in C
+        return True
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return False
+    return not {"value", "grad"} <= {p.name for p in parameters}
+
 
 #: The name in the capability table.
 _NAME = "schedules.polyak"

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
-import array_api_compat
-
 import jax
 from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities, Derivative
@@ -35,6 +33,11 @@ _once = jax.custom_jvp(_same)
 _once.defjvp(_refuse)
 
 
+def _is_box(node: object, key: Any) -> bool:
+    """Say whether a node only holds one value, as variables and partitioned arrays of Flax do."""
+    return not isinstance(node, (dict, list, tuple)) and getattr(key, "name", "") == "value"
+
+
 class JaxBackend(Backend):
     """Arrays and tracers of JAX."""
 
@@ -42,6 +45,7 @@ class JaxBackend(Backend):
     xp = jax.numpy
     capabilities = Capabilities.read(__name__)
     primitives_type = JaxPrimitives
+    traps = True  # jax_debug_nans
 
     def owns(self, kind: type, /) -> bool:
         """Claim concrete arrays and tracers."""
@@ -56,13 +60,23 @@ class JaxBackend(Backend):
         return bool(jax.default_backend() != "cpu")
 
     def device(self, x: Array, /) -> Device:
-        """Return the device or sharding of `x`; tracers have one too."""
-        return array_api_compat.device(x)
+        """Return the one device that `x` was put on, None where JAX may still choose.
+
+        That is for arrays that nobody placed, on several devices, or traced: which of them go
+        together is for JAX to say.
+        """
+        if isinstance(x, jax.core.Tracer) or not getattr(x, "committed", False):
+            return None
+        devices = x.devices()
+        return next(iter(devices)) if len(devices) == 1 else None
 
     def place(self, x: Array, /) -> Device:
-        """Return the one device of `x`, None where it lies on several or is traced."""
-        device = self.device(x)
-        return device if isinstance(device, jax.Device) else None
+        """Return None: arrays made without a device follow those that they meet."""
+        return None
+
+    def layout(self, x: Array, /) -> str:
+        """Return the sharding of `x`, which is part of the type of a traced one."""
+        return str(jax.typeof(x).sharding if isinstance(x, jax.core.Tracer) else x.sharding)
 
     def guard(self, x: Array, /) -> AbstractContextManager[object]:
         """Ask for products of full precision where the platform has others."""
@@ -131,6 +145,8 @@ class JaxBackend(Backend):
         children, form = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
         if jax.tree_util.treedef_is_leaf(form):
             return None
+        if len(children) == 1 and _is_box(node, children[0][0][0]):
+            return [("", children[0][1])], form.unflatten
         return [(_name(path[0]), child) for path, child in children], form.unflatten
 
     def synchronize(self) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.scipy.linalg
+from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
 from specdesc.backends.primitives import Primitives
 
@@ -20,6 +21,14 @@ class JaxPrimitives(Primitives):
         if shift is not None:
             x = x - shift.astype(x.dtype) * self.xp.eye(x.shape[-1], dtype=x.dtype)
         return ~self.xp.any(self.xp.isnan(self.xp.linalg.cholesky(x)), axis=(-2, -1))
+
+    def nan_where_broken(self, x: Array, /) -> Array:
+        """Return NaN for each matrix with a NaN or an inf, 0 for the others, by x - x."""
+        xp, wide = self.xp, working(self.xp, x)
+        nothing = wide - wide
+        if xp.iscomplexobj(nothing):
+            nothing = xp.real(nothing) + xp.imag(nothing)
+        return xp.sum(nothing, axis=(-2, -1), keepdims=True)
 
     def add_solve(
         self,

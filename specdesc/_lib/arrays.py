@@ -11,6 +11,13 @@ def adjoint(x: Array, /, *, xp: Namespace) -> Array:
     return xp.conj(turned) if x.dtype in (xp.complex64, xp.complex128) else turned
 
 
+def times(factor: float | Array, x: Array, /, *, xp: Namespace) -> Array:
+    """Return `x` times a number, or a real array that broadcasts, in the dtype of `x`."""
+    if isinstance(factor, (int, float)):
+        return factor * x
+    return xp.astype(factor, x.dtype, copy=False) * x
+
+
 def has_parts(xp: Namespace, x: Array, /) -> bool:
     """Say whether the entries are complex."""
     return x.dtype in (xp.complex64, xp.complex128)

@@ -1,6 +1,7 @@
 """Checks of shapes and of numbers: the messages name the argument, its value and what is right."""
 
 import operator
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -36,6 +37,50 @@ def check_integer(value: object, name: str, /, *, least: int | None = None) -> i
 def plain(value: Any, /) -> Any:
     """Return a number of any kind, one of NumPy for instance, as a float, others as they are."""
     return float(value) if isinstance(value, Real) else value
+
+
+def check_number(
+    value: Any, name: str, holds: Callable[[float], bool], wanted: str, /, *, other: str = ""
+) -> None:
+    """Raise unless `value` is a number for which `holds`, or a 0-d array, which nobody reads.
+
+    An array may be traced, or on a device: what it cannot be is for the result to show.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name, wanted : str
+        How messages call it, and what it should have been.
+    holds : callable
+        Says whether a number is right.
+    other : str
+        What else may be given, such as ``"a schedule or "``.
+
+    Raises
+    ------
+    TypeError
+        Neither a number nor an array, or an array with axes.
+    ValueError
+        A number that is not right.
+    """
+    number = plain(value)
+    if isinstance(number, float):
+        if not holds(number):
+            msg = f"{name} must be {other}{wanted}, got {value!r}"
+            raise ValueError(msg)
+    elif not hasattr(value, "dtype") or not hasattr(value, "ndim"):
+        msg = f"{name} must be {other}{wanted}, got {value!r}"
+        raise TypeError(msg)
+    elif value.ndim > 0:
+        msg = f"{name} must be one number, got an array of shape {tuple(value.shape)}"
+        raise TypeError(msg)
+
+
+def is_number(value: object, number: float, /) -> bool:
+    """Say whether `value` is this number; of an array, which may be traced, nobody knows."""
+    value = plain(value)
+    return isinstance(value, float) and value == number
 
 
 def check_same_shape(x: Array, y: Array, x_name: str, y_name: str, /) -> None:

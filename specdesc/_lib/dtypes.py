@@ -63,8 +63,13 @@ def real_dtype(xp: Namespace, dtype: DType, /) -> DType:
     return xp.float64 if dtype == xp.complex128 else dtype
 
 
+def working_dtype(xp: Namespace, dtype: DType, /) -> DType:
+    """Return a dtype that the library can factorize: float32 for half precision."""
+    known = (xp.float32, xp.float64, xp.complex64, xp.complex128)
+    return dtype if dtype in known else xp.float32
+
+
 def working(xp: Namespace, x: Array, /) -> Array:
-    """Return `x` in a dtype that the library can factorize: float32 for half precision."""
-    if x.dtype in (xp.float32, xp.float64, xp.complex64, xp.complex128):
-        return x
-    return xp.astype(x, xp.float32)
+    """Return `x` in its `working_dtype`."""
+    dtype = working_dtype(xp, x.dtype)
+    return x if x.dtype == dtype else xp.astype(x, dtype)

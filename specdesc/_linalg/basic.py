@@ -46,10 +46,15 @@ def energy(x: Array, /, *, backend: Backend) -> Array:
 
 def widest(x: Array, /, *, backend: Backend) -> Array:
     """Return `x` in double precision where the library makes that on this device."""
+    return backend.xp.astype(x, widest_dtype(x.dtype, backend=backend), copy=False)
+
+
+def widest_dtype(dtype: DType, /, *, backend: Backend) -> DType:
+    """Return the dtype of `widest` for arrays of another."""
     xp = backend.xp
-    if x.dtype in (xp.float64, xp.complex128):
-        return x
-    return xp.astype(x, _widest(xp, x.dtype, backend.placement), copy=False)
+    if dtype in (xp.float64, xp.complex128):
+        return dtype
+    return _widest(xp, dtype, backend.placement)
 
 
 @opaque
@@ -158,7 +163,12 @@ def restore(y: Array, finite: Array, /, *, backend: Backend) -> Array:
     """Put NaN over all of each matrix (or number, or vector) that came from non-finite input."""
     if backend.branches and bool(backend.xp.all(finite)):
         return y
-    return backend.xp.where(finite, y, scalar(backend, float("nan"), y))
+    xp = backend.xp
+    if backend.traps:
+        zero = xp.zeros_like(y)
+        infinite = xp.where(finite, zero, xp.full_like(y, float("inf")))
+        return y + (infinite - infinite)
+    return xp.where(finite, y, scalar(backend, float("nan"), y))
 
 
 def diagonal(x: Array, /, *, xp: Namespace) -> Array:

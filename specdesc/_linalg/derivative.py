@@ -9,10 +9,9 @@ from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import eps, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import krein
-from specdesc._linalg.basic import Balanced, balance, thin_svd
+from specdesc._linalg.basic import Balanced, balance, restore, thin_svd
 from specdesc._linalg.krein import Tables
 from specdesc.backends import Backend, Derivative
-from specdesc.backends.creation import scalar
 
 #: What a function takes and what it returns.
 Arrays = tuple[Array, ...]
@@ -184,9 +183,9 @@ def _hermitian(x: Array, xp: Namespace) -> Array:
 
 def _whole(factors: _Factors, backend: Backend) -> Array:
     """Return 1 for each matrix, NaN for one that was not finite: a factor, to stay linear."""
-    xp, finite = backend.xp, factors.balanced.finite
-    one = xp.ones_like(factors.balanced.scale)
-    return xp.where(finite, one, scalar(backend, float("nan"), one))
+    finite = factors.balanced.finite
+    one = backend.xp.ones_like(factors.balanced.scale)
+    return restore(one, finite, backend=backend)
 
 
 def _inverse_scale(factors: _Factors, backend: Backend) -> Array:

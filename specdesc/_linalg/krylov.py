@@ -7,7 +7,7 @@ from typing import NamedTuple
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import eps, is_complex
 from specdesc._lib.typing import Array, Namespace
-from specdesc._linalg.basic import diagonal, thin_svd, widest
+from specdesc._linalg.basic import diagonal, thin_svd, widest, widest_dtype
 from specdesc._linalg.orthonormal import against, qr
 from specdesc.backends import Backend
 
@@ -206,7 +206,7 @@ def _straight(images: Array, backend: Backend) -> tuple[Array, Array]:
 
 
 def _is_widest(x: Array, backend: Backend) -> bool:
-    return bool(widest(x[..., :0, :0], backend=backend).dtype == x.dtype)
+    return bool(widest_dtype(x.dtype, backend=backend) == x.dtype)
 
 
 def _square(x: Array, backend: Backend) -> Array:

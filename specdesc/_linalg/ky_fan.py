@@ -71,4 +71,6 @@ def _kept(s: Array, slack: float, xp: Namespace) -> Array:
 
 def _first(s: Array, k: int, xp: Namespace) -> Array:
     """Return k ones and then zeros. Not by a cumulative sum, which no tracer of torch takes."""
+    if k >= s.shape[-1]:
+        return xp.ones_like(s)
     return xp.concat([xp.ones_like(s[..., :k]), xp.zeros_like(s[..., k:])], axis=-1)

@@ -12,7 +12,7 @@ from specdesc import minimax
 from specdesc._lib.dtypes import eps, is_half, real_dtype, smallest_normal, working
 from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array, Namespace
-from specdesc._linalg.basic import diagonal
+from specdesc._linalg.basic import diagonal, restore
 from specdesc._polar_factor import newton_schulz, plan
 from specdesc._polar_factor.newton_schulz import Scaled
 from specdesc._polar_factor.plan import DEFAULT_FLOOR, HALF, Kind, Run
@@ -210,7 +210,7 @@ def without_broken(proof: list[Array], finite: Array, /, *, backend: Backend) ->
     if not proof:
         return proof
     xp, (error, rank, products, status) = backend.xp, proof
-    error = xp.where(finite, error, xp.full_like(error, math.nan))
+    error = restore(error, finite, backend=backend)
     return [error, rank, products, xp.where(finite, status, xp.full_like(status, 2))]
 
 

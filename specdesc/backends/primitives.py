@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from specdesc._lib.arrays import adjoint
-from specdesc._lib.dtypes import real_dtype, smallest_normal, working
+from specdesc._lib.arrays import adjoint, times
+from specdesc._lib.dtypes import real_dtype, smallest_normal, working, working_dtype
 from specdesc._lib.typing import Array, Device, Namespace
 
 #: Blocks up to here are inverted by the library: calls of it cost more than products of halves.
@@ -163,7 +163,7 @@ class Primitives:
 
         `shift` is a float, or a real array (..., 1, 1).
         """
-        return x + self._times(shift, self._identity(x))
+        return x + times(shift, self._identity(x), xp=self.xp)
 
     def axpby(self, alpha: float | Array, x: Array, beta: float | Array, y: Array, /) -> Array:
         """Return ``alpha x + beta y`` in the dtype of `x`, a new array.
@@ -172,13 +172,8 @@ class Primitives:
         broadcast against `x`.
         """
         xp, wide = self.xp, working(self.xp, x)
-        total = self._times(alpha, wide) + self._times(beta, xp.astype(y, wide.dtype, copy=False))
+        total = times(alpha, wide, xp=xp) + times(beta, xp.astype(y, wide.dtype, copy=False), xp=xp)
         return xp.astype(total, x.dtype, copy=False)
-
-    def _times(self, factor: float | Array, x: Array) -> Array:
-        if isinstance(factor, (int, float)):
-            return factor * x
-        return self.xp.astype(factor, x.dtype, copy=False) * x
 
     def hypot(self, x: Array, y: Array, /) -> Array:
         """Return sqrt(x² + y²) entry by entry, without overflow."""
@@ -192,7 +187,7 @@ class Primitives:
         xp = self.xp
         # Asked of every entry: the maximum of XLA on a CPU may drop a NaN.
         finite = xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
-        dtype = real_dtype(xp, working(xp, x[..., :0, :0]).dtype)
+        dtype = real_dtype(xp, working_dtype(xp, x.dtype))
         zero = xp.zeros_like(finite, dtype=dtype)
         return xp.where(finite, zero, xp.full_like(zero, float("nan")))
 

@@ -74,6 +74,9 @@ class Backend(ABC):
     reflections: ClassVar[float] = 4096.0
     # Whether arithmetic with a NaN or an inf gives a warning: then it is kept away from them.
     warns: ClassVar[bool] = False
+    # Whether the library may have been told to stop at a NaN that it makes: then none is made of
+    # a literal, but by arithmetic with what is not finite, so that it stops at that.
+    traps: ClassVar[bool] = False
     # What decompositions of the library raise when they give up on a finite matrix.
     not_converged: ClassVar[tuple[type[Exception], ...]] = ()
     # Called with an array, makes the context that work on it runs in, such as its device.
@@ -103,6 +106,10 @@ class Backend(ABC):
     def place(self, x: Array, /) -> Device:
         """Return what `placement` becomes next to `x`: hashable, or None."""
         return self.device(x)
+
+    def layout(self, x: Array, /) -> str:
+        """Return what arrays share that are stacked where they are: their device."""
+        return str(self.device(x))
 
     @abstractmethod
     def devices(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from specdesc._lib.checks import check_number, plain
 from specdesc._lib.dtypes import eps, largest_finite, working
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import magnitudes
@@ -47,9 +48,7 @@ class Preconditioner:
     normalize: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.eps < math.inf:
-            msg = f"eps must be a finite number above 0, got {self.eps!r}"
-            raise ValueError(msg)
+        check_number(self.eps, "eps", lambda eps: 0.0 < eps < math.inf, "a finite number above 0")
         if self.geometry not in GEOMETRIES:
             msg = f"geometry must be one of {', '.join(GEOMETRIES)}, got {self.geometry!r}"
             raise ValueError(msg)
@@ -144,8 +143,9 @@ class Preconditioner:
 
 def over(s: Array, scale: float, /, *, xp: Namespace) -> Array:
     """Return s / scale, or the largest finite number where that is larger."""
-    if scale >= 1.0:
-        return s / scale
+    known = plain(scale)
+    if isinstance(known, float) and known >= 1.0:
+        return s / known
     limit = largest_finite(xp, s.dtype)
     return xp.clip(s, max=0.5 * scale * limit) / scale
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdesc._lib.checks import check_positive_rank
+from specdesc._lib.checks import check_number, check_positive_rank, plain
 from specdesc.prox import penalties, sets
 from specdesc.prox.frames import ENTRIES, MAGNITUDES, Frame
 from specdesc.prox.operator import Axes, BoundedSet, Operator, check_non_negative
@@ -437,12 +437,14 @@ class SCAD(Operator):
 
 def _check_box(low: float, high: float) -> None:
     """Refuse an empty box."""
-    if not low <= high or low == math.inf or high == -math.inf:
+    low, high = plain(low), plain(high)
+    for end, name in ((low, "low"), (high, "high")):
+        check_number(end, name, lambda _: True, "a number")
+    known = isinstance(low, float) and isinstance(high, float)
+    if known and (not low <= high or low == math.inf or high == -math.inf):
         msg = f"low must be at most high={high!r}, got {low!r}: the set is empty"
         raise ValueError(msg)
 
 
 def _check_above(value: float, least: float) -> None:
-    if not least < value < math.inf:
-        msg = f"a must be a finite number above {least!r}, got {value!r}"
-        raise ValueError(msg)
+    check_number(value, "a", lambda v: least < v < math.inf, f"a finite number above {least!r}")

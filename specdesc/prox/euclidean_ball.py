@@ -6,6 +6,7 @@ gives it the norm `radius`; the scale eps drops out. x(mu) decreases, and N(mu) 
 Derived.
 """
 
+from specdesc._lib.checks import is_number
 from specdesc._lib.dtypes import eps
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import root
@@ -32,7 +33,7 @@ def project(s: Array, radius: float, phi: Phi, /, *, backend: Backend) -> Array:
     outside = size > radius
     ones = xp.ones_like(size)
     euclidean = xp.where(outside, s * (radius / xp.where(outside, size, ones)), s)
-    if radius == 0.0 or isinstance(phi.kernel, kernels.Quadratic) or s.shape[-1] == 1:
+    if is_number(radius, 0.0) or isinstance(phi.kernel, kernels.Quadratic) or s.shape[-1] == 1:
         return euclidean
     # The nearest that a bounded kernel comes to the origin. A point on its edge is not far away:
     # a saturated step from the sphere lands there, and the way back is this one.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, overload, runtime_checkable
 
+from specdesc._lib.checks import check_number, plain
 from specdesc._lib.dtypes import is_complex, real_dtype, working
 from specdesc._lib.typing import Array
 from specdesc._linalg import lift, magnitudes
@@ -448,9 +449,10 @@ def step_of(step: float | Array, x: Array, backend: Backend) -> Array:
     """Check a step and return it as an array: 0-d, or (..., 1) next to magnitudes."""
     xp = backend.xp
     real_ = real_dtype(xp, working(xp, x).dtype)
-    if isinstance(step, (int, float)):
+    step = plain(step)
+    if isinstance(step, float):
         check_non_negative(step, "step")
-        return xp.full((), float(step), dtype=real_, device=backend.placement)
+        return xp.full((), step, dtype=real_, device=backend.placement)
     check_per_matrix(backend, step, x, "step")
     size = xp.astype(step, real_, copy=False)
     return size if size.ndim == 0 else size[..., None]
@@ -458,8 +460,8 @@ def step_of(step: float | Array, x: Array, backend: Backend) -> Array:
 
 def check_step(step: float | Array, x: Array, backend: Backend) -> Backend:
     """Check a step, and return a backend that looks at no values where the step is traced."""
-    if isinstance(step, (int, float)):
-        check_non_negative(step, "step")
+    if isinstance(plain(step), float):
+        check_non_negative(plain(step), "step")
         return backend
     check_per_matrix(backend, step, x, "step")
     if not backend.branches or backend.may_branch(step):
@@ -468,10 +470,5 @@ def check_step(step: float | Array, x: Array, backend: Backend) -> Backend:
 
 
 def check_non_negative(value: float, name: str) -> None:
-    """Raise `ValueError` unless a parameter is a finite number of at least 0."""
-    if getattr(value, "ndim", 0) > 0:
-        msg = f"{name} must be one number, got an array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
-        raise TypeError(msg)
-    if not 0.0 <= value < float("inf"):
-        msg = f"{name} must be a finite number of at least 0, got {value!r}"
-        raise ValueError(msg)
+    """Raise unless a parameter is a finite number of at least 0, or an array of one."""
+    check_number(value, name, lambda v: 0.0 <= v < float("inf"), "a finite number of at least 0")

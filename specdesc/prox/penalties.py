@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from specdesc._lib.checks import is_number
 from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
 from specdesc.prox import blocks, switch
@@ -100,12 +101,12 @@ class Squares:
         def shrink(s: Array) -> Array:
             return xp.maximum(s - shift, xp.zeros_like(shift))
 
-        if self.square == 0.0:
+        if is_number(self.square, 0.0):
             return shrink
         if phi.kernel.convexity == 0.0:  # the ideal sign moves by a whole step whatever the slope
             return lambda s: xp.clip(s - phi.step, min=0.0)
         solve = rising(phi, self.linear, self.square, like, backend=backend)
-        if self.linear == 0.0:
+        if is_number(self.linear, 0.0):
             return lambda s: solve(s, None)
 
         def root(s: Array) -> Array:
@@ -134,7 +135,7 @@ class Huber:
         xp = backend.xp
         shift = _shift(self.weight * self.delta, phi, xp)
         edge = self.delta + shift
-        flat = phi.kernel.convexity == 0.0 or self.weight * self.delta == 0.0
+        flat = phi.kernel.convexity == 0.0 or is_number(self.weight * self.delta, 0.0)
         inner = Squares(0.0, self.weight).map(s, phi, backend)
 
         def move(part: Array) -> Array:
@@ -174,7 +175,7 @@ class Concave:
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Return the best of 0, the root of F(x) = s where F rises, and s."""
-        if self.weight == 0.0:
+        if is_number(self.weight, 0.0):
             return s
         xp = backend.xp
         first = _shift(self.weight, phi, xp)
@@ -237,7 +238,7 @@ class Concave:
     def _slope(self, x: Array, xp: Namespace) -> Array:
         """Return the slope of the penalty."""
         slope = xp.clip(self.rate * (self.plateau - x), min=0.0, max=self.weight)
-        if self.flat > 0.0:
+        if not is_number(self.flat, 0.0):
             slope = xp.where(x <= self.flat, xp.full_like(slope, self.weight), slope)
         return slope
 
@@ -279,7 +280,7 @@ class Concave:
         def root(part: Array) -> Array:
             inside = xp.minimum(xp.maximum(part - self.flat, first), top - self.flat)
             x = xp.minimum(xp.maximum(solve(inside), xp.zeros_like(fold)), fold) + self.flat
-            if self.flat == 0.0:
+            if is_number(self.flat, 0.0):
                 return x
             return xp.where(part <= self.flat + first, xp.clip(before(part), max=self.flat), x)
 

@@ -9,6 +9,7 @@ and, from the right side, never overshoots. Derived.
 import math
 from collections.abc import Callable
 
+from specdesc._lib.checks import plain
 from specdesc._lib.dtypes import eps, largest_finite
 from specdesc._lib.typing import Array, Namespace
 from specdesc.backends import Backend
@@ -80,7 +81,7 @@ def rising(
         steep = c * slope >= 1.0
         if backend.branches and not bool(xp.any(steep)):
             return s - phi.step * pre
-        rates = b if isinstance(b, float) else xp.where(b > 0, b, xp.ones_like(b))
+        rates = b if isinstance(plain(b), float) else xp.where(b > 0, b, xp.ones_like(b))
         return xp.where(steep, (t - a) / rates, s - phi.step * pre)
 
     return solve

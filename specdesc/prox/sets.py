@@ -7,6 +7,7 @@ truncations, or one uniform shift.
 import math
 from dataclasses import dataclass
 
+from specdesc._lib.checks import is_number, plain
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import ky_fan
 from specdesc.backends import Backend
@@ -185,9 +186,12 @@ class Box:
 
     def scale(self, s: Array, /, *, xp: Namespace) -> Array | float:
         """Return the larger end that is finite."""
-        low = abs(self.low) if math.isfinite(self.low) else 0.0
-        high = abs(self.high) if math.isfinite(self.high) else 0.0
-        return low if low > high else high
+        low, high = plain(self.low), plain(self.high)
+        if isinstance(low, float) and isinstance(high, float):
+            return max(abs(end) if math.isfinite(end) else 0.0 for end in (low, high))
+        sizes = [xp.abs(xp.zeros_like(s[..., 0]) + end) for end in (low, high)]
+        sizes = [xp.where(xp.isfinite(size), size, xp.zeros_like(size)) for size in sizes]
+        return xp.maximum(*sizes)
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Clip."""
@@ -195,9 +199,10 @@ class Box:
 
     def support(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the end that the sign of s points to, and the least entry at 0."""
-        least = min(max(0.0, self.low), self.high)
+        zero = xp.zeros_like(s)
+        least = xp.minimum(xp.maximum(zero, zero + self.low), zero + self.high)
         end = xp.where(s > 0, xp.full_like(s, self.high), xp.full_like(s, self.low))
-        return xp.where(s == 0, xp.full_like(s, least), end)
+        return xp.where(s == 0, least, end)
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ def on_simplex(s: Array, total: float, /, *, backend: Backend) -> Array:
     nothing, code that may look at values leaves those out. Derived.
     """
     xp, n = backend.xp, s.shape[-1]
-    if total == 0.0:
+    if is_number(total, 0.0):
         return xp.zeros_like(s)
     z = xp.max(s, axis=-1, keepdims=True) - s
     first = xp.sort(z, axis=-1, stable=False)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from specdesc._clip import SMALL, clip, raise_to
 from specdesc._lib.arrays import adjoint
-from specdesc._lib.checks import check_positive_rank
+from specdesc._lib.checks import check_positive_rank, is_number, plain
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
 from specdesc._linalg import excess, magnitudes
@@ -104,7 +104,8 @@ class SpectralInterval(BoundedSet):
     def __post_init__(self) -> None:
         check_non_negative(self.low, "low")
         check_non_negative(self.high, "high")
-        if self.low > self.high:
+        low, high = plain(self.low), plain(self.high)
+        if isinstance(low, float) and isinstance(high, float) and low > high:
             msg = f"low must be at most high={self.high!r}, got {self.low!r}: the set is empty"
             raise ValueError(msg)
 
@@ -116,7 +117,8 @@ class SpectralInterval(BoundedSet):
     def _direct(self, y: Array, backend: Backend) -> Array | None:
         if on_device(y, backend):
             return self._on_device(y, backend)
-        if not backend.branches or min(y.shape[-2:]) <= SMALL:
+        known = isinstance(plain(self.low), float) and isinstance(plain(self.high), float)
+        if not (known and backend.branches) or min(y.shape[-2:]) <= SMALL:
             return None
         if 0.0 < self.low < SEEN * self.high:
             return None
@@ -129,7 +131,7 @@ class SpectralInterval(BoundedSet):
     def _on_device(self, y: Array, backend: Backend) -> Array:
         allowed = magnitudes.slack(y, xp=backend.xp)
         clipped = clip(y, self.high, allowed, backend=backend)
-        if self.low == 0.0:
+        if is_number(self.low, 0.0):
             return clipped
         raised = raise_to(clipped, self.low, backend=backend)
         return _where_moved(raised, clipped, allowed * self.high, backend)

@@ -6,12 +6,10 @@ Sums are made in a working precision and rounded once. A matrix with a NaN or an
 import operator
 from functools import reduce
 
-from specdesc._lib.checks import plain
-from specdesc._lib.dtypes import real_dtype, working
+from specdesc._lib.dtypes import real_dtype, working, working_dtype
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc.backends import Backend
-from specdesc.backends.creation import zeros
 from specdesc.rules import rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
@@ -19,18 +17,15 @@ from specdesc.schedules import Schedule
 
 def check_beta(beta: float | Schedule, /) -> None:
     """Raise `ValueError` for a beta outside of [0, 1)."""
-    beta = plain(beta)
-    if isinstance(beta, float) and not 0.0 <= beta < 1.0:
-        msg = f"beta must be a schedule or lie in [0, 1), got {beta!r}"
-        raise ValueError(msg)
+    rule.check_scheduled(beta, "beta", lambda b: 0.0 <= b < 1.0, "lie in [0, 1)")
 
 
 def initial_state(x: Array, /, *more: str) -> State:
     """Return the state of a rule with a buffer, and `more` like it, which start from zero."""
     backend = rule.enter_init(x)
     with backend.guard(x):
-        names, shape = ("momentum_buffer", *more), tuple(x.shape)
-        buffers = {name: zeros(shape, x, backend=backend) for name in names}
+        # Like x, so that they lie where it does, over several devices too.
+        buffers = {name: backend.xp.zeros_like(x) for name in ("momentum_buffer", *more)}
         return {**rule.initial_state(x, None, backend=backend), **buffers}
 
 
@@ -51,7 +46,7 @@ def factor(
 def from_first(beta: float | Array, state: State, like: Array, /, *, backend: Backend) -> Array:
     """Return beta, and 0 at the first step: then an average starts from the first gradient."""
     xp = backend.xp
-    real = real_dtype(xp, working(xp, like[..., :0, :0]).dtype)
+    real = real_dtype(xp, working_dtype(xp, like.dtype))
     return beta * xp.astype(state["t"] > 0, real)
 
 

@@ -1,15 +1,17 @@
 """Muon: momentum, and the polar factor of the buffer as the step."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
-from specdesc._lib.dtypes import is_complex, real_dtype, working
+from specdesc._lib.checks import is_number
+from specdesc._lib.dtypes import is_complex, real_dtype, working, working_dtype
 from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg.basic import replace_broken
 from specdesc._polar_factor.direction import DTYPES, Accuracy, check_accuracy, direction
 from specdesc._polar_factor.method import METHODS, Method
 from specdesc.backends import Backend
 from specdesc.rules import momentum, rule
+from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
 from specdesc.schedules import Schedule
@@ -19,7 +21,7 @@ Momentum = Literal["ema", "heavy_ball", "ema_corrected"]
 
 
 @dataclass(frozen=True)
-class Muon:
+class Muon(Advancing):
     r"""x <- (1 - weight_decay step) x - step scale U Vᴴ, with buffer = U S Vᴴ.
 
     .. math::
@@ -94,8 +96,6 @@ class Muon:
            [0.9, 1. ]])
     """
 
-    needs_previous_grad: ClassVar[bool] = False
-
     step: float | Schedule
     _: KW_ONLY
     beta: float | Schedule = 0.95
@@ -131,7 +131,7 @@ class Muon:
             raise ValueError(msg)
         if self.decay == "frank_wolfe":
             rule.check_share(self.step)
-            if self.weight_decay == 0.0:
+            if is_number(self.weight_decay, 0.0):
                 msg = "weight_decay must be above 0 for decay='frank_wolfe', got 0.0"
                 raise ValueError(msg)
 
@@ -139,17 +139,16 @@ class Muon:
         """Return the state before the first step."""
         return momentum.initial_state(x)
 
-    def update(
+    def _advance(
         self,
         x: Array,
         grad: Array,
         state: State,
+        value: Array | None,
+        previous_grad: Array | None,
+        whole: bool,
         /,
-        *,
-        value: Array | None = None,
-        previous_grad: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return the next point and state."""
         backend = rule.enter_update(x, grad)
         xp = backend.xp
         with backend.guard(x):
@@ -161,13 +160,14 @@ class Muon:
             if self.nesterov:
                 ahead = average(self._weighed(buffer, beta, state, xp), pull, beta, backend=backend)
             step = direction(ahead, self._accuracy, self.method, backend=backend)
-            y = self._moved(x, size, step, backend)
-            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
+            move = self._move(x, size, step, backend)
+            state = {**state, "momentum_buffer": buffer}
+            return rule.finish(x, move, size, None, state, whole, backend=backend)
 
     def _with_l2(self, grad: Array, x: Array, backend: Backend) -> Array:
-        if self.decay != "l2" or self.weight_decay == 0.0:
+        if self.decay != "l2" or is_number(self.weight_decay, 0.0):
             return grad
-        terms = ((1.0, grad), (self.weight_decay, x))
+        terms = ((1.0, grad), (rule.number(self.weight_decay, x, backend=backend), x))
         return momentum.combination(*terms, like=grad, backend=backend)
 
     def _weighed(self, buffer: Array, beta: float | Array, state: State, xp: Namespace) -> Array:
@@ -183,21 +183,21 @@ class Muon:
     def _accuracy(self) -> Accuracy:
         return Accuracy(self.tol, self.floor, self.dtype or self.polar_dtype)
 
-    def _moved(self, x: Array, size: float | Array, direction: Array, backend: Backend) -> Array:
+    def _move(self, x: Array, size: float | Array, direction: Array, backend: Backend) -> rule.Move:
         xp = backend.xp
-        decay = 0.0 if self.decay == "l2" else self.weight_decay
+        decay = rule.number(self.weight_decay, x, backend=backend)
+        decay = 0.0 if self.decay == "l2" else decay
         reach = scale_factor(self.scale, tuple(x.shape), self.layout) * size
-        share = decay * size
+        share = 0.0 if is_number(decay, 0.0) else decay * size
         if self.decay == "frank_wolfe":
             share, reach = size, reach / decay
         elif self.decay == "independent":
             share = decay
-        keep = rule.per_matrix(1.0 - share)
+        where = None
         if self.decay == "cautious":
-            wide = working(xp, x)
-            shrinks = xp.astype(_shrinks(x, direction, backend), real_dtype(xp, wide.dtype))
-            keep = 1.0 - rule.per_matrix(share) * shrinks
-        return rule.blend(x, keep, rule.per_matrix(reach), direction, backend=backend)
+            real = real_dtype(xp, working_dtype(xp, x.dtype))
+            where = xp.astype(_shrinks(x, direction, backend), real)
+        return rule.Move(share, reach, direction, where)
 
 
 def _shrinks(x: Array, direction: Array, backend: Backend) -> Array:

@@ -1,20 +1,21 @@
 """The proximal spectral method: momentum, a preconditioner, and a prox in its geometry."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
 
+from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
 from specdesc._proximal import preconditioned_step
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
 from specdesc.rules import momentum, rule
+from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
 from specdesc.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class ProximalSpectral:
+class ProximalSpectral(Advancing):
     r"""x <- the proximal point of g at x - step grad phi*(buffer), in the geometry of phi.
 
     .. math::
@@ -67,8 +68,6 @@ class ProximalSpectral:
            [ 0. , -0.1]])
     """
 
-    needs_previous_grad: ClassVar[bool] = False
-
     step: float | Schedule
     _: KW_ONLY
     beta: float | Schedule = 0.9
@@ -86,17 +85,16 @@ class ProximalSpectral:
         """Return the state before the first step."""
         return momentum.initial_state(x)
 
-    def update(
+    def _advance(
         self,
         x: Array,
         grad: Array,
         state: State,
+        value: Array | None,
+        previous_grad: Array | None,
+        whole: bool,
         /,
-        *,
-        value: Array | None = None,
-        previous_grad: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return the next point and state."""
         backend = rule.enter_update(x, grad)
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
@@ -104,5 +102,8 @@ class ProximalSpectral:
             beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             beta = momentum.from_first(beta, state, x, backend=backend)
             buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
+            state = rule.counted({**state, "momentum_buffer": buffer})
+            if not whole:  # a difference of points, of full precision
+                x, buffer = (working(backend.xp, z) for z in (x, buffer))
             y = preconditioned_step(x, buffer, size, self.preconditioner, self.g, backend=backend)
-            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
+            return y if whole else y - x, state

@@ -2,18 +2,20 @@
 
 from dataclasses import KW_ONLY, dataclass
 
+from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
 from specdesc._proximal import preconditioned_step
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
 from specdesc.rules import momentum, rule
+from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
 from specdesc.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class ProximalStorm:
+class ProximalStorm(Advancing):
     r"""The proximal spectral step along buffer <- grad + beta (buffer - previous_grad).
 
     .. math::
@@ -96,17 +98,16 @@ class ProximalStorm:
         more = ("previous_grad",) if self.approximate else ()
         return momentum.initial_state(x, *more)
 
-    def update(
+    def _advance(
         self,
         x: Array,
         grad: Array,
         state: State,
+        value: Array | None,
+        previous_grad: Array | None,
+        whole: bool,
         /,
-        *,
-        value: Array | None = None,
-        previous_grad: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return the next point and state; `previous_grad` only for the exact form."""
         if self.approximate or previous_grad is None:
             backend = rule.enter_update(x, grad)
         else:
@@ -119,13 +120,15 @@ class ProximalStorm:
             beta = momentum.from_first(beta, state, x, backend=backend)
             terms = ((1.0, grad), (beta, state["momentum_buffer"]), (-beta, before))
             buffer = momentum.combination(*terms, like=grad, backend=backend)
+            state = rule.counted({**state, "momentum_buffer": buffer})
+            if not whole:  # a difference of points, of full precision
+                x, buffer = (working(backend.xp, z) for z in (x, buffer))
             y = preconditioned_step(x, buffer, size, self.preconditioner, self.g, backend=backend)
-            state = {**state, "momentum_buffer": buffer}
             if self.approximate:
                 state["previous_grad"] = momentum.combination(
                     (1.0, grad), like=grad, backend=backend
                 )
-            return rule.finish(y, size, None, state, backend=backend)
+            return y if whole else y - x, state
 
     def _before(self, state: State, previous_grad: Array | None) -> Array:
         if self.approximate:

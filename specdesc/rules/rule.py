@@ -1,9 +1,11 @@
 """What every rule shares: the protocol, the step length, and the proximal step at the end."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
-from specdesc._lib.checks import check_same_shape, plain
-from specdesc._lib.dtypes import real_dtype, working
+from specdesc._lib.arrays import times
+from specdesc._lib.checks import check_number, check_same_shape, is_number, plain
+from specdesc._lib.dtypes import real_dtype, working, working_dtype
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc._linalg.operator import LinearOperator
@@ -12,7 +14,7 @@ from specdesc.backends import Backend
 from specdesc.backends.entry import check_per_matrix, enter
 from specdesc.prox import Function, Rank, WarmStarted
 from specdesc.prox.calculus import point
-from specdesc.schedules import Schedule
+from specdesc.schedules import Schedule, is_of_count_alone
 
 State = dict[str, Array]
 
@@ -65,17 +67,27 @@ class Rule(Protocol):
 
 
 def check_rule(step: float | Schedule, weight_decay: float, /) -> None:
-    """Raise `ValueError` for a negative step or weight decay."""
-    value = plain(step)
-    if isinstance(value, str):
-        msg = f"step must be a number or a schedule, got {step!r}"
+    """Raise for a step that is no schedule and no number of at least 0, and for such a decay."""
+    wanted = "a finite number of at least 0"
+    check_scheduled(step, "step", _not_negative, wanted)
+    if callable(weight_decay):
+        msg = f"weight_decay must be {wanted}, and no schedule, got {weight_decay!r}"
         raise TypeError(msg)
-    if isinstance(value, float) and not 0.0 <= value < float("inf"):
-        msg = f"step must be a schedule or a finite number of at least 0, got {step!r}"
-        raise ValueError(msg)
-    if not 0.0 <= weight_decay < float("inf"):
-        msg = f"weight_decay must be a finite number of at least 0, got {weight_decay!r}"
-        raise ValueError(msg)
+    check_number(weight_decay, "weight_decay", _not_negative, wanted)
+
+
+def check_scheduled(
+    value: float | Schedule | Array, name: str, holds: Callable[[float], bool], wanted: str, /
+) -> None:
+    """Raise unless `value` is a schedule, an array, or a number for which `holds`."""
+    # An array may have the batch shape: one number for each matrix.
+    if callable(value) or (hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0):
+        return
+    check_number(value, name, holds, wanted, other="a schedule or ")
+
+
+def _not_negative(value: float) -> bool:
+    return 0.0 <= value < float("inf")
 
 
 def check_share(step: float | Schedule, /) -> None:
@@ -84,6 +96,15 @@ def check_share(step: float | Schedule, /) -> None:
     if isinstance(step, float) and not 0.0 <= step <= 1.0:
         msg = f"step must be a schedule or lie in [0, 1] for a constrained step, got {step!r}"
         raise ValueError(msg)
+
+
+def number(value: float | Array, like: Array, /, *, backend: Backend) -> float | Array:
+    """Return a parameter as a float, or as a real array in working precision."""
+    value = plain(value)
+    if isinstance(value, float):
+        return value
+    xp = backend.xp
+    return xp.astype(value, real_dtype(xp, working_dtype(xp, like.dtype)), copy=False)
 
 
 def enter_init(x: Array, /) -> Backend:
@@ -142,16 +163,18 @@ def length(
     if isinstance(step, float):
         return step
     xp = backend.xp
-    real = real_dtype(xp, working(xp, x[..., :0, :0]).dtype)
+    real = real_dtype(xp, working_dtype(xp, x.dtype))
     size: Any = step
     if callable(step):
         t = xp.astype(state["t"], real)
         # A schedule that looks at the gradient need not check it again.
         checked = getattr(step, "at_checked", None)
-        if checked is None:
-            size = step(t, value=value, grad=grad)
-        else:
+        if checked is not None:
             size = checked(t, value, grad, backend=backend)
+        elif is_of_count_alone(step):
+            size = step(state["t"])
+        else:
+            size = step(t, value=value, grad=grad)
     size = plain(size)
     if isinstance(size, float):
         return size
@@ -159,72 +182,129 @@ def length(
     return xp.astype(size, real, copy=False)
 
 
+def decayed(
+    weight_decay: float | Array, size: float | Array, like: Array, /, *, backend: Backend
+) -> float | Array:
+    """Return the share of a point that decoupled decay takes at this step size."""
+    decay = number(weight_decay, like, backend=backend)
+    return 0.0 if is_number(decay, 0.0) else decay * size
+
+
 def per_matrix(size: float | Array, /) -> float | Array:
-    """Return what multiplies a stack: a number, or an array with two more axes of 1."""
+    """Return what multiplies a stack: one number, or an array with two more axes of 1."""
     size = plain(size)
-    return size if isinstance(size, float) else size[..., None, None]
+    if isinstance(size, float) or size.ndim == 0:
+        return size
+    return size[..., None, None]
 
 
-def move(
-    x: Array, size: float | Array, direction: Array, weight_decay: float, /, *, backend: Backend
-) -> Array:
-    """Return (1 - weight_decay size) x - size direction, in the dtype of `x`."""
-    keep = per_matrix(1.0 - weight_decay * size)
-    return blend(x, keep, per_matrix(size), direction, backend=backend)
+class Move(NamedTuple):
+    """The step (1 - share) x - length direction; factors are numbers or have the batch shape."""
+
+    share: float | Array
+    length: float | Array
+    direction: Array
+    where: Array | None = None  # which entries are shrunk, 1 or 0; None for all
+
+    def point(self, x: Array, /, *, backend: Backend) -> Array:
+        """Return the next point in the dtype of `x`, rounded once.
+
+        Directions that are not finite spread over their matrix by themselves.
+        """
+        keep, length = 1.0 - self._shrunk(), -per_matrix(self.length)
+        if not (backend.branches or backend.warns):
+            keep = keep + backend.primitives.nan_where_broken(x)
+            return backend.primitives.axpby(keep, x, length, self.direction)
+        x, finite = replace_broken(x, backend=backend)
+        moved = backend.primitives.axpby(keep, x, length, self.direction)
+        return restore(moved, finite, backend=backend)
+
+    def change(self, x: Array, /, *, backend: Backend) -> Array:
+        """Return what is added to `x`, in working precision."""
+        xp = backend.xp
+        down = times(-per_matrix(self.length), working(xp, self.direction), xp=xp)
+        if is_number(self.share, 0.0):
+            return down
+        return down - times(self._shrunk(), working(xp, x), xp=xp)
+
+    def _shrunk(self) -> float | Array:
+        share = per_matrix(self.share)
+        return share if self.where is None else share * self.where
 
 
-def blend(
-    x: Array, keep: float | Array, length: float | Array, direction: Array, /, *, backend: Backend
-) -> Array:
-    """Return keep x - length direction, in the dtype of `x`; the factors broadcast against `x`.
+class ThinMove(NamedTuple):
+    """The step (1 - share) x - length left right."""
 
-    Rounded once. Directions that are not finite spread over their matrix by themselves.
-    """
-    if not (backend.branches or backend.warns):
-        keep = keep + backend.primitives.nan_where_broken(x)
-        return backend.primitives.axpby(keep, x, -length, direction)
-    x, finite = replace_broken(x, backend=backend)
-    moved = backend.primitives.axpby(keep, x, -length, direction)
-    return restore(moved, finite, backend=backend)
+    share: float | Array
+    length: float | Array
+    left: Array
+    right: Array
 
+    def point(self, x: Array, /, *, backend: Backend) -> Array:
+        """Return the next point in the dtype of `x`.
 
-def move_thin(
-    x: Array,
-    size: float | Array,
-    left: Array,
-    right: Array,
-    weight_decay: float,
-    /,
-    *,
-    backend: Backend,
-) -> Array:
-    """Return (1 - weight_decay size) x - size left right, in the dtype of `x`.
+        The product goes into it: nothing of the size of `x` is made beside it where the library can
+        add in place, or fuses.
+        """
+        xp = backend.xp
+        keep = per_matrix(1.0 - self.share)
+        if not isinstance(keep, float):
+            keep = xp.astype(keep, x.dtype)
+        thin = xp.astype(self._down(backend), x.dtype, copy=False)
+        right = xp.astype(self.right, x.dtype, copy=False)
+        if not (backend.branches or backend.warns):
+            broken = backend.primitives.nan_where_broken(x)
+            keep = xp.astype(keep + broken, x.dtype, copy=False)
+            return backend.primitives.addmm(keep, x, thin, right)
+        x, finite = replace_broken(x, backend=backend)
+        return restore(backend.primitives.addmm(keep, x, thin, right), finite, backend=backend)
 
-    The product goes into the new point: nothing of the size of `x` is made beside it where the
-    library can add in place, or fuses.
-    """
-    xp = backend.xp
-    length, shrink = per_matrix(size), per_matrix(1.0 - weight_decay * size)
-    if not isinstance(length, float):
-        length = xp.astype(length, left.dtype)
-        shrink = xp.astype(shrink, x.dtype) if weight_decay else 1.0
-    thin = xp.astype(-length * left, x.dtype, copy=False)
-    right = xp.astype(right, x.dtype, copy=False)
-    if not (backend.branches or backend.warns):
-        broken = backend.primitives.nan_where_broken(x)
-        shrink = xp.astype(shrink + broken, x.dtype, copy=False)
-        return backend.primitives.addmm(shrink, x, thin, right)
-    x, finite = replace_broken(x, backend=backend)
-    return restore(backend.primitives.addmm(shrink, x, thin, right), finite, backend=backend)
+    def change(self, x: Array, /, *, backend: Backend) -> Array:
+        """Return what is added to `x`, in working precision."""
+        xp = backend.xp
+        down = xp.matmul(self._down(backend), self.right)
+        if is_number(self.share, 0.0):
+            return down
+        return down - times(per_matrix(self.share), working(xp, x), xp=xp)
+
+    def _down(self, backend: Backend) -> Array:
+        return times(-per_matrix(self.length), self.left, xp=backend.xp)
 
 
 def finish(
-    y: Array, size: float | Array, g: Function | None, state: State, /, *, backend: Backend
+    x: Array,
+    move: Move | ThinMove,
+    size: float | Array,
+    g: Function | None,
+    state: State,
+    whole: bool,
+    /,
+    *,
+    backend: Backend,
 ) -> tuple[Array, State]:
-    """Apply the proximal step of `g` and count the step."""
-    state = {**state, "t": state["t"] + 1}
+    """Move, apply the proximal step of `g`, and count the step.
+
+    The result is the next point, or what is added to this one unless `whole`.
+    """
+    state = counted(state)
     if g is None:
-        return y, state
+        made = move.point if whole else move.change
+        return made(x, backend=backend), state
+    if not whole:  # a difference of points, of full precision
+        x = working(backend.xp, x)
+    y, state = _nearest(move.point(x, backend=backend), size, g, state, backend)
+    return y if whole else y - x, state
+
+
+def counted(state: State, /) -> State:
+    """Return a state with one step more."""
+    return {**state, "t": state["t"] + 1}
+
+
+def _nearest(
+    y: Array, size: float | Array, g: Function, state: State, backend: Backend
+) -> tuple[Array, State]:
+    """Apply the proximal step of `g`."""
     if isinstance(g, Rank):
         y, start = g.nearest_from(y, state["g_start"], PROX_TOL, backend=backend)
         return y, {**state, "g_start": start}

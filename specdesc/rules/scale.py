@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
+from specdesc._lib.checks import plain
 from specdesc._lib.tracing import opaque
 
 #: The name of a scale rule, or a function of (fan_out, fan_in).
@@ -74,7 +75,10 @@ def check_scale(scale: Scale, layout: Layout, /) -> None:
 def _factor(scale: Scale, fan_out: int, fan_in: int) -> float:
     if 0 in (fan_out, fan_in):
         return 1.0
-    factor = float(scale(fan_out, fan_in) if callable(scale) else _NAMED[scale](fan_out, fan_in))
+    found = scale(fan_out, fan_in) if callable(scale) else _NAMED[scale](fan_out, fan_in)
+    factor: float = plain(found)
+    if hasattr(factor, "dtype"):  # an array, which may be traced: nobody reads it
+        return factor
     if not 0.0 <= factor < math.inf:
         msg = f"scale must give a finite number of at least 0, got {factor!r} for {fan_out, fan_in}"
         raise ValueError(msg)

@@ -1,19 +1,20 @@
 """Scion: momentum, and a linear minimisation oracle of any norm as the step."""
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import ClassVar
 
+from specdesc._lib.checks import check_number
 from specdesc._lib.typing import Array
 from specdesc._polar_factor.direction import Accuracy
 from specdesc.backends import Backend
 from specdesc.norms import Norm, Spectral
 from specdesc.rules import momentum, rule
+from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class Scion:
+class Scion(Advancing):
     r"""x <- (1 - step) x + step lmo(buffer, radius), or x <- x + step lmo(buffer, radius).
 
     .. math::
@@ -65,8 +66,6 @@ class Scion:
            [-1. , -0.5]])
     """
 
-    needs_previous_grad: ClassVar[bool] = False
-
     step: float | Schedule
     _: KW_ONLY
     beta: float | Schedule = 0.9
@@ -88,35 +87,34 @@ class Scion:
         if self.constrained:
             rule.check_share(self.step)
         momentum.check_beta(self.beta)
-        if not 0.0 < self.radius < float("inf"):
-            msg = f"radius must be a finite number above 0, got {self.radius!r}"
-            raise ValueError(msg)
+        check_number(
+            self.radius, "radius", lambda r: 0.0 < r < float("inf"), "a finite number above 0"
+        )
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
         return momentum.initial_state(x)
 
-    def update(
+    def _advance(
         self,
         x: Array,
         grad: Array,
         state: State,
+        value: Array | None,
+        previous_grad: Array | None,
+        whole: bool,
         /,
-        *,
-        value: Array | None = None,
-        previous_grad: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return the next point and state."""
         backend = rule.enter_update(x, grad)
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
             buffer = momentum.ema(state["momentum_buffer"], grad, beta, backend=backend)
             direction = self._direction(buffer, backend)
-            keep = rule.per_matrix(1.0 - size) if self.constrained else 1.0
-            length = rule.per_matrix(self.radius * size)
-            y = rule.blend(x, keep, length, direction, backend=backend)
-            return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
+            radius = rule.number(self.radius, x, backend=backend)
+            move = rule.Move(size if self.constrained else 0.0, radius * size, direction)
+            state = {**state, "momentum_buffer": buffer}
+            return rule.finish(x, move, size, None, state, whole, backend=backend)
 
     def _direction(self, buffer: Array, backend: Backend) -> Array:
         """Return the direction; the norm of a user checks its array itself."""

@@ -1,22 +1,20 @@
 """What rules without a memory share: a direction of the gradient, decay, and a proximal step."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 from specdesc.prox import Function
 from specdesc.rules import rule
+from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class Steepest(ABC):
+class Steepest(Advancing):
     """x <- prox_g((1 - weight_decay step) x - step direction(grad))."""
-
-    needs_previous_grad: ClassVar[bool] = False
 
     step: float | Schedule
     weight_decay: float = 0.0
@@ -31,23 +29,23 @@ class Steepest(ABC):
         with backend.guard(x):
             return rule.initial_state(x, self.g, backend=backend)
 
-    def update(
+    def _advance(
         self,
         x: Array,
         grad: Array,
         state: State,
+        value: Array | None,
+        previous_grad: Array | None,
+        whole: bool,
         /,
-        *,
-        value: Array | None = None,
-        previous_grad: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return the next point and state."""
         backend = rule.enter_update(x, grad)
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             direction = self._direction(grad, backend=backend)
-            y = rule.move(x, size, direction, self.weight_decay, backend=backend)
-            return rule.finish(y, size, self.g, state, backend=backend)
+            share = rule.decayed(self.weight_decay, size, x, backend=backend)
+            move = rule.Move(share, size, direction)
+            return rule.finish(x, move, size, self.g, state, whole, backend=backend)
 
     @abstractmethod
     def _direction(self, grad: Array, /, *, backend: Backend) -> Array:

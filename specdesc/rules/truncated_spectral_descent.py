@@ -1,7 +1,6 @@
 """Truncated spectral descent: the leading singular pairs of the subgradient as the step."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from specdesc._lib.checks import check_fraction, check_positive_rank
 from specdesc._lib.typing import Array
@@ -9,12 +8,13 @@ from specdesc._linalg.operator import LinearOperator
 from specdesc._truncate import first_block, isometry_from
 from specdesc.prox import Function
 from specdesc.rules import rule
+from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class TruncatedSpectralDescent:
+class TruncatedSpectralDescent(Advancing):
     r"""x <- prox_g((1 - weight_decay step) x - step U_k V_kᴴ), with grad = U S Vᴴ.
 
     .. math::
@@ -64,8 +64,6 @@ class TruncatedSpectralDescent:
            [1. , 1. ]])
     """
 
-    needs_previous_grad: ClassVar[bool] = False
-
     rank: int
     step: float | Schedule
     weight_decay: float = 0.0
@@ -84,22 +82,23 @@ class TruncatedSpectralDescent:
             start = first_block(x, self.rank, backend=backend)
             return {**rule.initial_state(x, self.g, backend=backend), "start": start}
 
-    def update(
+    def _advance(
         self,
         x: Array,
         grad: Array | LinearOperator,
         state: State,
+        value: Array | None,
+        previous_grad: Array | None,
+        whole: bool,
         /,
-        *,
-        value: Array | None = None,
-        previous_grad: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return the next point and state; `grad` may be a `LinearOperator`."""
         backend = rule.enter_update(x, grad)
         with backend.guard(x):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             pairs = isometry_from(
                 grad, self.rank, self.tol, state["start"], step=state["t"], backend=backend
             )
-            y = rule.move_thin(x, size, pairs.left, pairs.right, self.weight_decay, backend=backend)
-            return rule.finish(y, size, self.g, {**state, "start": pairs.start}, backend=backend)
+            share = rule.decayed(self.weight_decay, size, x, backend=backend)
+            move = rule.ThinMove(share, size, pairs.left, pairs.right)
+            state = {**state, "start": pairs.start}
+            return rule.finish(x, move, size, self.g, state, whole, backend=backend)

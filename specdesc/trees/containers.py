@@ -83,7 +83,8 @@ def _replace(node: Any, path: str, leaves: Mapping[str, Array]) -> Any:
 
 
 def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    """Return the path of a child; what is inside a box has no name of its own."""
+    return f"{path}.{name}" if path and name else path or name
 
 
 def _open(node: Any, path: str) -> Opened | None:

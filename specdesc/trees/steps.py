@@ -158,7 +158,7 @@ def _stacks(route: Route, arrays: Mapping[str, Array]) -> list[list[Entry]]:
         if entry.rule is not None:
             x = arrays[entry.path]
             backend = _backend(entry.path, x)
-            kind = (entry.group, entry.view.shape, str(x.dtype), str(backend.placement))
+            kind = (entry.group, entry.view.shape, str(x.dtype), backend.layout(x))
             stacked = _gains(entry, x, backend) if entry.stack is None else entry.stack
             stacks.setdefault(kind if stacked else (entry.path,), []).append(entry)
     return list(stacks.values())

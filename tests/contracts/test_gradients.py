@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdesc import backends, orthogonalize, polar
+from specdesc import backends, orthogonalize, polar, spectral_clip
 from specdesc._linalg import derivative
 from tests import support
 from tests.support import Library, adjoint, polar_factor
@@ -382,3 +382,18 @@ def test_a_library_without_gradients_runs_the_function_itself(library: Library) 
         return (y,)
 
     assert leaf.differentiable(function, derivative.of_factor(0.0, backend=leaf)) is function
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 3), (2, 3, 4)])
+def test_gradient_of_the_clip_in_its_radius_on_jax(shape):
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    x = jax.numpy.asarray(np.random.default_rng(0).standard_normal(shape), jax.numpy.float32)
+    weights = jax.numpy.asarray(np.random.default_rng(1).standard_normal(shape), "float32")
+
+    def total(radius):
+        return jax.numpy.sum(weights * spectral_clip(x, radius))
+
+    found = jax.grad(total)(jax.numpy.asarray(1.0))
+    assert float(found) == pytest.approx(float(total(1.01) - total(0.99)) / 0.02, rel=2e-3)
+    found = jax.grad(total)(jax.numpy.asarray(100.0))  # nothing is clipped
+    assert float(found) == 0.0

@@ -37,5 +37,5 @@ class HeavyBall:
         size = rule.length(self.step, x, grad, state, value, backend=backend)
         beta = momentum.factor(self.beta, x, grad, state, value, backend=backend)
         buffer = momentum.heavy_ball(state["momentum_buffer"], grad, beta, backend=backend)
-        y = rule.move(x, size, buffer, 0.0, backend=backend)
-        return rule.finish(y, size, None, {**state, "momentum_buffer": buffer}, backend=backend)
+        move, state = rule.Move(0.0, size, buffer), {**state, "momentum_buffer": buffer}
+        return rule.finish(x, move, size, None, state, True, backend=backend)
