@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test test-fast test-slow test-exhaustive test-gpu test-wheel doctest lint \
-	lint-imports bench bench-truncated calibrate targets claims docs browser clean
+	lint-imports bench bench-truncated calibrate targets claims docs browser mutants test-lowest generated clean
 
 demo: .venv/demo
 	$(BIN)/python docs/demo_data.py out
@@ -44,6 +44,11 @@ lint: .venv/test .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) lint-imports
+	$(BIN)/codespell
+	$(MAKE) generated
+
+# The pages that are made of other files are what those files give.
+generated: .venv/test
 	$(BIN)/python docs/generate_support.py --check
 	$(BIN)/python docs/generate_auto.py --check
 	$(BIN)/python docs/generate_design.py --check
@@ -90,8 +95,21 @@ docs: .venv/docs
 browser: docs .venv/test
 	$(BIN)/python -m pytest -m browser tests/house/test_browser.py
 
+# Every change of tests/mutation/mutants.toml has to be noticed by a test: half an hour on two cores.
+mutants: .venv/test
+	$(ONE_THREAD) $(BIN)/python tests/mutation/run.py
+
+# The oldest NumPy and array-api-compat that pyproject.toml allows, in an environment of their own.
+test-lowest:
+	test -x .lowest/bin/python || $(PYTHON) -m venv .lowest
+	.lowest/bin/python -m pip install --quiet numpy==2.0.0 array-api-compat==1.13 \
+	  "scipy<1.16" array-api-strict hypothesis mpmath pytest pytest-xdist
+	.lowest/bin/python -m pip install --quiet --no-deps --editable .
+	$(ONE_THREAD) .lowest/bin/python -m pytest -n 2 --fast tests/polar_factor tests/prox tests/rules \
+	  tests/truncated_svd tests/trees tests/diagnostics
+
 clean:
-	rm -rf .venv .asv build dist out docs/_build docs/reference docs/gallery/pictures *.egg-info
+	rm -rf .venv .lowest .asv build dist out docs/_build docs/reference docs/gallery/pictures *.egg-info
 
 .venv/pip:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'needs Python 3.11 or newer')"

@@ -70,11 +70,10 @@ def render_readme(tables):
             name,
             "all" if not table.get("unsupported") else f"all but {len(table['unsupported'])}",
             ", ".join(table["dtypes"]),
-            "; ".join(table.get("unverified", [])) or "nothing",
         )
         for name, table in tables.items()
     ]
-    header = ("backend", "functions", "dtypes", "not verified yet")
+    header = ("backend", "functions", "dtypes")
     return "".join([before, MARKS[0], "\n", _table(header, rows), "\n\n", MARKS[1], after])
 
 

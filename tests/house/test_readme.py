@@ -1,5 +1,6 @@
 """Every code block of the README runs."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -20,14 +21,64 @@ SHELL = [line for language, body in BLOCKS if language == "sh" for line in body.
 
 
 def test_there_is_no_other_kind_of_block():
-    assert {language for language, _ in BLOCKS} == {"python", "sh"}
+    assert {language for language, _ in BLOCKS} == {"python", "sh", "text"}
     assert len(PYTHON) == 3
     assert len(re.findall(r"^```", TEXT, re.MULTILINE)) == 2 * len(BLOCKS)
 
 
 @pytest.mark.parametrize("body", PYTHON)
 def test_python(body):
+    for library in ("torch", "optax"):
+        if f"import {library}" in body:
+            pytest.importorskip(library)
     exec(compile(body, "README.md", "exec"), {})
+
+
+def test_what_is_printed_is_what_stands_there(capsys):
+    pytest.importorskip("torch")
+    (printed,) = (body for language, body in BLOCKS if language == "text")
+    exec(compile(PYTHON[0], "README.md", "exec"), {})
+    assert capsys.readouterr().out == printed
+
+
+def number(pattern):
+    """Return the number that the text quotes at the only place of this pattern."""
+    (found,) = re.findall(pattern, " ".join(TEXT.split()))
+    return float(found)
+
+
+def result(*path):
+    return json.loads(ROOT.joinpath(*path).read_text(encoding="utf-8"))
+
+
+def close(ours, measured):
+    """Say whether a number of the text is the measured one, rounded to two digits."""
+    return float(f"{measured:.2g}") == ours
+
+
+def test_numbers_of_the_factor_are_those_of_the_result():
+    rows = result("docs", "data", "benchmarks-orthogonalize.json")["rows"]
+    work = "1024 x 1024 float32, numpy, Gaussian, tol 0.001, floor 0.001"
+    (row,) = (r for r in rows if r["work"] == work and r["against"] == "scipy.linalg.polar")
+    assert close(number(r"([\d.]+) times faster than `scipy.linalg.polar`"), row["value"])
+    page = (ROOT / "docs" / "data" / "benchmarks-orthogonalize.md").read_text(encoding="utf-8")
+    ours = re.search(re.escape(f"| {work} | specdesc | ") + "(.*)", page)[1].split(" | ")
+    assert number(r"true error ([\d.e-]+),") == float(ours[1])
+    assert number(r"promised ([\d.e-]+),") == float(ours[4])
+
+
+def test_numbers_of_the_step_are_those_of_the_result():
+    rows = result("benchmarks", "results", "nvidia-h200", "device.json")["rows"]
+    ms = {r["who"]: r["ms"] for r in rows if r["what"].startswith("step of GPT-2 small")}
+    assert close(number(r"H200: ([\d.]+) ms"), ms["specdesc, bfloat16, tol 0.3"])
+    assert close(number(r"([\d.]+) ms for theirs"), ms["torch.optim.Muon and fused AdamW"])
+
+
+def test_numbers_of_the_regression_are_those_of_the_result():
+    losses = {k: v["loss"] for k, v in result("docs", "data", "conditioning.json").items()}
+    assert close(number(r"([\d.e-]+) by Muon"), losses["Muon"])
+    assert close(number(r"([\d.e-]+) by gradient descent"), losses["gradient descent"])
+    assert close(number(r"([\d.e-]+) by AdamW"), losses["AdamW"])
 
 
 @pytest.mark.parametrize("line", SHELL)
