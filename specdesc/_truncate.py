@@ -128,8 +128,10 @@ def truncated_svd(
     of rank + 6 random columns takes 6 passes, or a `start` one, then three times 4 more, in place
     of the Krylov space. Two columns of a warm block are drawn anew for each `step`, and a block
     that the energy outside of it proves useless is dropped for random columns. Elsewhere (JAX,
-    GPUs, traced arrays) the plan is fixed: one pass from a `start`, two from random columns,
-    whatever `tol` is; ``estimate`` says how far they came.
+    GPUs, traced arrays) the plan is fixed: one pass from a `start`, two from random columns, for
+    each decimal digit of `tol`; ``estimate`` says how far they came. Without the full output a step
+    on a device is made of products and small Cholesky factors (derived): it waits for the
+    eigenvalues of a matrix of ``rank + 10`` rows, and for nothing else.
 
     ``gap`` is a true bound, rounding included. It has a floor set by the energy of the singular
     values outside of the space, so on a heavy tail it stays large while ``estimate`` says how close
