@@ -8,7 +8,7 @@ from typing import Any
 
 from specdesc.backends import load
 
-__all__ = ["RuleState", "transformation"]  # noqa: F822  # they come from the leaf
+__all__ = ["RuleState", "muon", "scale_by_muon", "scion", "transformation"]  # noqa: F822  # they come from the leaf
 
 
 def __getattr__(name: str) -> Any:

@@ -71,5 +71,6 @@ def working_dtype(xp: Namespace, dtype: DType, /) -> DType:
 
 def working(xp: Namespace, x: Array, /) -> Array:
     """Return `x` in its `working_dtype`."""
-    dtype = working_dtype(xp, x.dtype)
-    return x if x.dtype == dtype else xp.astype(x, dtype)
+    if x.dtype in (xp.float32, xp.float64, xp.complex64, xp.complex128):
+        return x
+    return xp.astype(x, xp.float32)

@@ -1,9 +1,10 @@
 """What the functions and sets of this package share: from matrices to magnitudes and back."""
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, overload, runtime_checkable
 
-from specdesc._lib.checks import check_number, plain
+from specdesc._lib.checks import check_number
 from specdesc._lib.dtypes import is_complex, real_dtype, working
 from specdesc._lib.typing import Array
 from specdesc._linalg import lift, magnitudes
@@ -449,10 +450,9 @@ def step_of(step: float | Array, x: Array, backend: Backend) -> Array:
     """Check a step and return it as an array: 0-d, or (..., 1) next to magnitudes."""
     xp = backend.xp
     real_ = real_dtype(xp, working(xp, x).dtype)
-    step = plain(step)
-    if isinstance(step, float):
+    if isinstance(step, Real):
         check_non_negative(step, "step")
-        return xp.full((), step, dtype=real_, device=backend.placement)
+        return xp.full((), float(step), dtype=real_, device=backend.placement)
     check_per_matrix(backend, step, x, "step")
     size = xp.astype(step, real_, copy=False)
     return size if size.ndim == 0 else size[..., None]
@@ -460,8 +460,8 @@ def step_of(step: float | Array, x: Array, backend: Backend) -> Array:
 
 def check_step(step: float | Array, x: Array, backend: Backend) -> Backend:
     """Check a step, and return a backend that looks at no values where the step is traced."""
-    if isinstance(plain(step), float):
-        check_non_negative(plain(step), "step")
+    if isinstance(step, Real):
+        check_non_negative(step, "step")
         return backend
     check_per_matrix(backend, step, x, "step")
     if not backend.branches or backend.may_branch(step):
@@ -469,6 +469,8 @@ def check_step(step: float | Array, x: Array, backend: Backend) -> Backend:
     return backend.bound(False, backend.placement)
 
 
-def check_non_negative(value: float, name: str) -> None:
+def check_non_negative(value: float | Real, name: str) -> None:
     """Raise unless a parameter is a finite number of at least 0, or an array of one."""
+    if isinstance(value, float) and 0.0 <= value < float("inf"):
+        return
     check_number(value, name, lambda v: 0.0 <= v < float("inf"), "a finite number of at least 0")

@@ -25,13 +25,13 @@ class AdamW(Advancing):
 
     Parameters
     ----------
-    step : float or schedule
+    step : float, array or schedule
         Step size, in the units of x: an entry moves by about `step`.
-    betas : tuple of float
+    betas : tuple of float or array
         The factors on the old averages of grad and abs(grad)^2.
-    eps : float
+    eps : float or array
         Positive, in the units of the gradient.
-    weight_decay : float
+    weight_decay : float or array
         Decoupled.
 
     See Also
@@ -58,11 +58,11 @@ class AdamW(Advancing):
            [-0.1,  0.9]])
     """
 
-    step: float | Schedule
+    step: float | Array | Schedule
     _: KW_ONLY
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    betas: tuple[float | Array, float | Array] = (0.9, 0.999)
+    eps: float | Array = 1e-8
+    weight_decay: float | Array = 0.0
 
     def __post_init__(self) -> None:
         rule.check_rule(self.step, self.weight_decay)

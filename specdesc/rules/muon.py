@@ -32,14 +32,14 @@ class Muon(Advancing):
 
     Parameters
     ----------
-    step : float or schedule
+    step : float, array or schedule
         Step size, in the units of x: the step has spectral norm `step` times the scale.
-    beta : float or schedule
+    beta : float, array or schedule
         The factor on the old buffer, which starts from zero.
     nesterov : bool
         Use Nesterov momentum: orthogonalize beta buffer + (1 - beta) grad (``"ema"``) or beta
         buffer + grad (``"heavy_ball"``), with the new buffer, instead of the buffer.
-    weight_decay : float
+    weight_decay : float or array
         Strength of the decay, see `decay`.
     decay : str
         ``"decoupled"``: x is multiplied by 1 - step weight_decay; the scale plays no part.
@@ -96,11 +96,11 @@ class Muon(Advancing):
            [0.9, 1. ]])
     """
 
-    step: float | Schedule
+    step: float | Array | Schedule
     _: KW_ONLY
-    beta: float | Schedule = 0.95
+    beta: float | Array | Schedule = 0.95
     nesterov: bool = True
-    weight_decay: float = 0.0
+    weight_decay: float | Array = 0.0
     decay: Decay = "decoupled"
     momentum: Momentum = "ema"
     scale: Scale = "keller"

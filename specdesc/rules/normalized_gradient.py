@@ -19,9 +19,9 @@ class NormalizedGradient(Steepest):
 
     Parameters
     ----------
-    step : float or schedule
+    step : float, array or schedule
         Step size, in the units of x: the step has Frobenius norm `step`.
-    weight_decay : float
+    weight_decay : float or array
         Decoupled.
     g : prox function, optional
         A constraint or penalty on the iterate, applied with the Euclidean prox.

@@ -26,10 +26,10 @@ class ProximalSpectral(Advancing):
 
     Parameters
     ----------
-    step : float or schedule
+    step : float, array or schedule
         Step size, of the map and of the prox. A map of reach 1 moves by 2 `step` at most, in the
         norm of its geometry.
-    beta : float or schedule
+    beta : float, array or schedule
         The factor on the old buffer: buffer <- beta buffer + (1 - beta) grad, which starts from
         the first gradient.
     preconditioner : Preconditioner
@@ -68,9 +68,9 @@ class ProximalSpectral(Advancing):
            [ 0. , -0.1]])
     """
 
-    step: float | Schedule
+    step: float | Array | Schedule
     _: KW_ONLY
-    beta: float | Schedule = 0.9
+    beta: float | Array | Schedule = 0.9
     preconditioner: Preconditioner
     g: Operator
     scale: Scale = "none"

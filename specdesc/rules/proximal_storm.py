@@ -26,9 +26,9 @@ class ProximalStorm(Advancing):
 
     Parameters
     ----------
-    step : float or schedule
+    step : float, array or schedule
         Step size, of the map and of the prox.
-    beta : float or schedule
+    beta : float, array or schedule
         The factor on the old buffer, which starts from the first gradient.
     preconditioner : Preconditioner
         Any of `specdesc.preconditioners`.
@@ -74,9 +74,9 @@ class ProximalStorm(Advancing):
            [ 0. , -0.3]])
     """
 
-    step: float | Schedule
+    step: float | Array | Schedule
     _: KW_ONLY
-    beta: float | Schedule = 0.9
+    beta: float | Array | Schedule = 0.9
     preconditioner: Preconditioner
     g: Operator
     approximate: bool = False

@@ -66,7 +66,7 @@ class Rule(Protocol):
         ...
 
 
-def check_rule(step: float | Schedule, weight_decay: float, /) -> None:
+def check_rule(step: float | Array | Schedule, weight_decay: float | Array, /) -> None:
     """Raise for a step that is no schedule and no number of at least 0, and for such a decay."""
     wanted = "a finite number of at least 0"
     check_scheduled(step, "step", _not_negative, wanted)

@@ -25,15 +25,15 @@ class Scion(Advancing):
 
     Parameters
     ----------
-    step : float or schedule
+    step : float, array or schedule
         With a constraint the share of the way to the minimiser, at most 1; without one the step
         has the norm step * radius.
-    beta : float or schedule
+    beta : float, array or schedule
         The factor on the old buffer: buffer <- beta buffer + (1 - beta) grad, from zero. What
         others call the momentum of Scion is 1 - beta.
     norm : Norm
         Any of `specdesc.norms`.
-    radius : float
+    radius : float or array
         Radius of the ball, positive. Factors of the layer's sizes belong into it.
     constrained : bool
         True is the stochastic Frank-Wolfe method on the ball, which is never left from a start
@@ -66,11 +66,11 @@ class Scion(Advancing):
            [-1. , -0.5]])
     """
 
-    step: float | Schedule
+    step: float | Array | Schedule
     _: KW_ONLY
-    beta: float | Schedule = 0.9
+    beta: float | Array | Schedule = 0.9
     norm: Norm = field(default_factory=Spectral)
-    radius: float = 1.0
+    radius: float | Array = 1.0
     constrained: bool = True
     tol: float | None = None
     floor: float | None = None

@@ -19,9 +19,9 @@ class SignDescent(Steepest):
 
     Parameters
     ----------
-    step : float or schedule
+    step : float, array or schedule
         Step size, in the units of x: every entry moves by `step`.
-    weight_decay : float
+    weight_decay : float or array
         Decoupled. With strength w > 0 and step sizes of `schedules.frank_wolfe(w)` this is the
         Frank-Wolfe method on the ball of entries at most 1 / w.
     g : prox function, optional

@@ -20,9 +20,9 @@ class SpectralDescent(Steepest):
 
     Parameters
     ----------
-    step : float or schedule
+    step : float, array or schedule
         Step size, in the units of x: the step has spectral norm `step`.
-    weight_decay : float
+    weight_decay : float or array
         Decoupled. With strength w > 0 and step sizes of `schedules.frank_wolfe(w)` this is the
         Frank-Wolfe method on the ball of spectral norm at most 1 / w.
     g : prox function, optional

@@ -16,8 +16,8 @@ from specdesc.schedules import Schedule
 class Steepest(Advancing):
     """x <- prox_g((1 - weight_decay step) x - step direction(grad))."""
 
-    step: float | Schedule
-    weight_decay: float = 0.0
+    step: float | Array | Schedule
+    weight_decay: float | Array = 0.0
     g: Function | None = None
 
     def __post_init__(self) -> None:

@@ -27,9 +27,9 @@ class TruncatedSpectralDescent(Advancing):
     ----------
     rank : int
         k, the number of singular pairs.
-    step : float or schedule
+    step : float, array or schedule
         Step size, in the units of x: the step has spectral norm `step`, nuclear norm k `step`.
-    weight_decay : float
+    weight_decay : float or array
         Decoupled. With strength w > 0 and step sizes of `schedules.frank_wolfe(w)` this is the
         Frank-Wolfe method on {spectral norm <= 1 / w, nuclear norm <= k / w}.
     g : prox function, optional
@@ -65,8 +65,8 @@ class TruncatedSpectralDescent(Advancing):
     """
 
     rank: int
-    step: float | Schedule
-    weight_decay: float = 0.0
+    step: float | Array | Schedule
+    weight_decay: float | Array = 0.0
     g: Function | None = None
     tol: float | None = 0.2
 

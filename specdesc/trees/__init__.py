@@ -9,6 +9,17 @@ from specdesc.trees.containers import leaves, rebuild
 from specdesc.trees.groups import Group
 from specdesc.trees.routes import Entry, Route, route
 from specdesc.trees.steps import init, update
-from specdesc.trees.views import View
+from specdesc.trees.views import Axes, View
 
-__all__ = ["Entry", "Group", "Route", "View", "init", "leaves", "rebuild", "route", "update"]
+__all__ = [
+    "Axes",
+    "Entry",
+    "Group",
+    "Route",
+    "View",
+    "init",
+    "leaves",
+    "rebuild",
+    "route",
+    "update",
+]

@@ -8,7 +8,7 @@ from typing import cast
 
 from specdesc._lib.typing import Array
 from specdesc.rules import AdamW, Layout, Rule, Scale, SignDescent
-from specdesc.trees.views import Shape, View
+from specdesc.trees.views import Axes, Shape, View
 
 Pattern = str | re.Pattern[str] | Callable[[str, Array], bool]
 
@@ -27,7 +27,7 @@ class Group:
         Any of `specdesc.rules`. None leaves the parameters as they are.
     ndim : int, optional
         Take only parameters with this number of axes.
-    view : str or callable, optional
+    view : str, Axes or callable, optional
         How a parameter becomes a stack of matrices (..., m, n); outputs are m for the layout
         ``"out_in"``. None is ``"matrix"``, and ``"whole"`` for rules that look at one number at a
         time and for parameters that stay as they are.
@@ -39,6 +39,8 @@ class Group:
           ``"heads=n,axis=1"`` names the axis. Two axes.
         - ``"vector"``: (n, 1), a matrix with n outputs; one axis.
         - ``"whole"``: one matrix whatever the axes: flatten, vector, or (1, 1).
+        - ``Axes(inputs=0, outputs=(1, 2))``: which axes are which, as for the kernels of an
+          attention of Flax; what it does not name are stacks.
         - a function from the shape of a parameter to a `View`.
     scale : str, callable, or None
         As in `rules.scale_factor`, of the last two axes of the view: see `route`. None is what
@@ -74,7 +76,7 @@ class Group:
     match: Pattern | tuple[Pattern, ...]
     rule: Rule | None
     ndim: int | None = None
-    view: str | Callable[[Shape], View] | None = None
+    view: str | Axes | Callable[[Shape], View] | None = None
     scale: Scale | None = None
     layout: Layout | None = None
     stack: bool | None = None
@@ -95,7 +97,7 @@ class Group:
         patterns = self.match if isinstance(self.match, tuple) else (self.match,)
         return any(_agrees(pattern, path, x) for pattern in patterns)
 
-    def seen(self) -> str | Callable[[Shape], View]:
+    def seen(self) -> str | Axes | Callable[[Shape], View]:
         """Return the view, that of the rule where none was chosen."""
         if self.view is not None:
             return self.view

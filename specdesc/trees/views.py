@@ -56,13 +56,65 @@ class View:
         return xp.reshape(xp.permute_dims(permuted, back), shape)
 
 
-def view_of(spec: str | Callable[[Shape], View], shape: Shape, layout: Layout, /) -> View:
+@dataclass(frozen=True)
+class Axes:
+    """The view that joins some axes to the inputs, others to the outputs; the rest are stacks.
+
+    Parameters
+    ----------
+    inputs, outputs : int or tuple of int
+        Axes of the parameter, in the order in which they are joined; negative ones count from the
+        end. None of them twice.
+
+    Raises
+    ------
+    ValueError
+        When the view is made, for an axis that the parameter does not have, or one named twice.
+
+    Examples
+    --------
+    Attention weights of shape (features, heads, head size) that map features to all heads, and a
+    stack of 4 experts:
+
+    >>> from specdesc import rules, trees
+    >>> queries = trees.Axes(inputs=0, outputs=(1, 2))
+    >>> queries.view((32, 4, 8), "in_out").shape
+    (32, 32)
+    >>> trees.Axes(inputs=-2, outputs=-1).view((4, 8, 16), "out_in").shape
+    (4, 16, 8)
+    """
+
+    inputs: int | tuple[int, ...]
+    outputs: int | tuple[int, ...]
+
+    def view(self, shape: Shape, layout: Layout, /) -> View:
+        """Return the matrices of a parameter of this shape."""
+        inputs, outputs = _axes(self.inputs, shape), _axes(self.outputs, shape)
+        if len({*inputs, *outputs}) != len(inputs) + len(outputs):
+            msg = f"inputs={self.inputs} and outputs={self.outputs} name an axis twice"
+            raise ValueError(msg)
+        stacks = tuple(axis for axis in range(len(shape)) if axis not in (*inputs, *outputs))
+        rows, columns = (outputs, inputs) if layout == "out_in" else (inputs, outputs)
+        sizes = (prod(shape[axis] for axis in axes) for axes in (rows, columns))
+        joined = (*(shape[axis] for axis in stacks), *sizes)
+        return View(shape, (*stacks, *rows, *columns), joined)
+
+
+def _axes(axes: int | tuple[int, ...], shape: Shape) -> Shape:
+    found = axes if isinstance(axes, tuple) else (axes,)
+    if any(not -len(shape) <= axis < len(shape) for axis in found):
+        msg = f"axes {axes} are not all axes of shape {shape}"
+        raise ValueError(msg)
+    return tuple(axis % len(shape) for axis in found)
+
+
+def view_of(spec: str | Axes | Callable[[Shape], View], shape: Shape, layout: Layout, /) -> View:
     """Return the view of a shape.
 
     Parameters
     ----------
-    spec : str or callable
-        A name, as `Group` lists them, or a function from a shape to a `View`.
+    spec : str, Axes or callable
+        A name, as `Group` lists them, axes, or a function from a shape to a `View`.
     shape : tuple of int
         Of the parameter.
     layout : {"out_in", "in_out"}
@@ -73,6 +125,8 @@ def view_of(spec: str | Callable[[Shape], View], shape: Shape, layout: Layout, /
     ValueError
         For an unknown name, or a shape that the view does not fit.
     """
+    if isinstance(spec, Axes):
+        return spec.view(shape, layout)
     if callable(spec):
         return spec(shape)
     name, _, options = spec.partition("=")

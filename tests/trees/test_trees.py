@@ -765,3 +765,21 @@ def test_biases_and_what_is_frozen_need_no_view(rule: Any) -> None:
         np.testing.assert_allclose(new[key], x if rule is None else x - 0.1)
     with pytest.raises(ValueError, match="needs two axes"):
         trees.route(params, Group("*", rules.Muon(0.1)))
+
+
+@pytest.mark.parametrize("layout", ["out_in", "in_out"])
+def test_axes_say_what_is_joined(layout):
+    x = np.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
+    view = trees.Axes(inputs=(1, 0), outputs=-1).view(x.shape, layout)
+    matrices = view.matrices(x, xp=np)
+    expected = np.transpose(x, (2, 1, 0, 3)).reshape(4, 6, 5)
+    expected = expected if layout == "in_out" else np.swapaxes(expected, -1, -2)
+    np.testing.assert_array_equal(matrices, expected)
+    np.testing.assert_array_equal(view.restore(matrices, x.shape, xp=np), x)
+
+
+@pytest.mark.parametrize("axes", [trees.Axes(0, 0), trees.Axes(0, (1, -2)), trees.Axes(0, 2)])
+def test_axes_that_do_not_fit_are_named_with_the_parameter(axes):
+    group = trees.Group("w", rules.Muon(0.1), view=axes)
+    with pytest.raises(ValueError, match=r"'w'.*ax[ie]s"):
+        trees.route({"w": np.ones((3, 2))}, group)

@@ -11,7 +11,7 @@ from specdesc._lib.typing import Array
 from specdesc.rules import Rule
 from specdesc.trees.groups import is_elementwise
 
-from .parameters import Parameters, parameters_of
+from .parameters import Parameters, has_numbers, parameters_of
 from .states import (
     RuleState,
     assembled,
@@ -137,7 +137,7 @@ def of_grouping(grouping: Grouping, /, *, update_dtype: Any = None, sign: float 
 def _routed(params: Parameters, grouping: Grouping) -> trees.Route:
     """Return the route; leaves that are no floating numbers stay as they are."""
     groups, rest = grouping.groups(params)
-    numbers = {p: x for p, x in params.by_path().items() if jnp.issubdtype(x.dtype, jnp.inexact)}
+    numbers = {p: x for p, x in params.by_path().items() if has_numbers(x)}
     if rest is not None and not isinstance(rest, trees.Group) and not is_elementwise(rest):
         _refuse_to_flatten(numbers, groups)
     route = trees.route(numbers, *groups, rest=rest)

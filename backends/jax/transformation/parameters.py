@@ -30,6 +30,11 @@ class Parameters(NamedTuple):
         return dict(zip(self.paths, self.leaves, strict=True))
 
 
+def has_numbers(x: Array, /) -> bool:
+    """Say whether a leaf holds real or complex floating numbers: all else stays as it is."""
+    return bool(jnp.issubdtype(x.dtype, jnp.inexact))
+
+
 def parameters_of(tree: Any, /) -> Parameters:
     """Take a tree apart.
 
