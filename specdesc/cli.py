@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from specdesc import backends, verify
+from specdesc import backends, bench, verify
 from specdesc._lib.extras import MissingExtra
 from specdesc.backends import BackendUnavailable
 from specdesc.recover import Options, recover
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_recover(commands.add_parser("recover", help="recover a destroyed picture or matrix"))
     _add_verify(commands.add_parser("verify", help="test claims about the methods"))
+    _add_bench(commands.add_parser("bench", help="measure kernels on this machine"))
     info = commands.add_parser("info", help="show which backends are there and what they can do")
     info.set_defaults(run=lambda _: print(describe_backends()))  # noqa: T201
     return parser
@@ -225,6 +226,80 @@ def _verify(chosen: argparse.Namespace) -> None:
             fresh=chosen.fresh,
         )
     )
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    usual = bench.Options()
+    parser.add_argument(
+        "--kernel",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"{', '.join(usual.kernels)} (may be given more than once; default: all)",
+    )
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        type=_shape,
+        default=list(usual.shapes),
+        metavar="MxN",
+        help="such as 1024x1024 4096x1024",
+    )
+    for name, values in (
+        ("--backends", usual.backends),
+        ("--devices", usual.devices),
+        ("--dtypes", usual.dtypes),
+    ):
+        parser.add_argument(name, nargs="+", default=list(values), metavar="NAME")
+    parser.add_argument(
+        "--no-peers", action="store_true", help="leave out the other libraries that are installed"
+    )
+    parser.add_argument(
+        "--budget",
+        type=_positive,
+        default=int(usual.budget),
+        metavar="SECONDS",
+        help="for all of it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="an older bench.json to set beside"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="whole optimizer steps of torch: gpt2-small, tiny"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=usual.out,
+        metavar="FOLDER",
+        help="where to write bench.json and bench.png (default: %(default)s)",
+    )
+    parser.set_defaults(run=_bench)
+
+
+def _bench(chosen: argparse.Namespace) -> None:
+    bench.bench(
+        bench.Options(
+            kernels=tuple(chosen.kernel) or bench.Options().kernels,
+            shapes=tuple(chosen.shapes),
+            backends=tuple(chosen.backends),
+            devices=tuple(chosen.devices),
+            dtypes=tuple(chosen.dtypes),
+            peers=not chosen.no_peers,
+            budget=float(chosen.budget),
+            compare=chosen.compare,
+            model=chosen.model,
+            out=chosen.out,
+        )
+    )
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sides = text.lower().split("x")
+    if len(sides) < 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        msg = f"must be sides such as 1024x512, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return tuple(map(int, sides))
 
 
 def describe_backends() -> str:

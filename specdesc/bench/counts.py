@@ -1,0 +1,77 @@
+"""Exact counts of a call: kernels that torch would launch, and the peak of the memory."""
+
+import tracemalloc
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+#: Calls that move no data.
+VIEWS = frozenset(
+    (
+        "_reshape_alias",
+        "_unsafe_view",
+        "alias",
+        "as_strided",
+        "detach",
+        "diagonal",
+        "empty",
+        "expand",
+        "lift_fresh",
+        "movedim",
+        "permute",
+        "reshape",
+        "select",
+        "slice",
+        "split",
+        "squeeze",
+        "t",
+        "transpose",
+        "unbind",
+        "unsqueeze",
+        "view",
+    )
+)
+
+
+def launches(call: Callable[[], object], /) -> int:
+    """Count the ATen calls of a call on torch that are no views; a list of 16 counts as one."""
+    mode: Any = import_module("torch.utils._python_dispatch").TorchDispatchMode
+    counted = [0]
+
+    class Counting(mode):  # type: ignore[misc]
+        """Sees every call."""
+
+        def __torch_dispatch__(
+            self, function: Any, _: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            name = function._schema.name.split("::")[1]
+            if name.startswith("_foreach_"):
+                counted[0] += -(-len(args[0]) // 16)
+            elif name not in VIEWS:
+                counted[0] += 1
+            return function(*args, **(kwargs or {}))
+
+    with Counting():
+        call()
+    return counted[0]
+
+
+def peak_of_numpy(call: Callable[[], object], /) -> float:
+    """Return the peak of what a call of NumPy allocates, in MiB."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def peak_of_cuda(call: Callable[[], object], /) -> float:
+    """Return the peak of what a call of torch allocates on a CUDA device, in MiB."""
+    torch = import_module("torch")
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return float((torch.cuda.max_memory_allocated() - before) / 2**20)
