@@ -35,6 +35,11 @@ class Sum:
     separable = True
     depends_on_kernel = True
 
+    @property
+    def steepest(self) -> float:
+        """The slope at 0."""
+        return self.weight
+
     def value(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the weighted sum."""
         return self.weight * xp.sum(s, axis=-1)
@@ -85,6 +90,11 @@ class Squares:
     separable = True
     depends_on_kernel = True
 
+    @property
+    def steepest(self) -> float:
+        """The slope at 0; it grows with the magnitudes, which nothing bounds."""
+        return self.linear
+
     def value(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the value."""
         return xp.sum(s * (self.linear + 0.5 * self.square * s), axis=-1)
@@ -125,6 +135,11 @@ class Huber:
     separable = True
     depends_on_kernel = True
 
+    @property
+    def steepest(self) -> float:
+        """The slope from `delta` on."""
+        return self.weight * self.delta
+
     def value(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the value."""
         low = xp.clip(s, max=self.delta)
@@ -159,6 +174,11 @@ class Concave:
     plateau: float
     separable = True
     depends_on_kernel = True
+
+    @property
+    def steepest(self) -> float:
+        """The slope at 0."""
+        return self.weight
 
     @property
     def rate(self) -> float:

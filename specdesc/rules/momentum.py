@@ -10,6 +10,7 @@ from specdesc._lib.dtypes import real_dtype, working, working_dtype
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc.backends import Backend
+from specdesc.prox import Operator
 from specdesc.rules import rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
@@ -83,3 +84,14 @@ def combination(*terms: tuple[float | Array, Array], like: Array, backend: Backe
         total = backend.primitives.axpby(1.0, total, weight, x)
     total = xp.astype(total, like.dtype, copy=False)
     return total if finite is None else restore(total, finite, backend=backend)
+
+
+def within(g: Operator, grad: Array, /, *, backend: Backend) -> Array:
+    """Return the gradient within the points of g: its Hermitian part where those are Hermitian.
+
+    A map of singular values would mix the rest of it into the step.
+    """
+    if not getattr(g, "is_hermitian", False):
+        return grad
+    turned = backend.primitives.adjoint(grad)
+    return combination((0.5, grad), (0.5, turned), like=grad, backend=backend)

@@ -2,10 +2,14 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
+from specdesc._lib.checks import is_number
 from specdesc._lib.typing import Array
+from specdesc._linalg.magnitudes import Geometry
 from specdesc.backends import Backend
 from specdesc.prox import Function
+from specdesc.prox.fixed_points import check_step
 from specdesc.rules import rule
 from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
@@ -16,12 +20,18 @@ from specdesc.schedules import Schedule
 class Steepest(Advancing):
     """x <- prox_g((1 - weight_decay step) x - step direction(grad))."""
 
+    #: The geometry whose norm the direction is the steepest ascent of.
+    geometry: ClassVar[Geometry] = "spectral"
+
     step: float | Array | Schedule
     weight_decay: float | Array = 0.0
     g: Function | None = None
 
     def __post_init__(self) -> None:
         rule.check_rule(self.step, self.weight_decay)
+        check_step(
+            type(self).__name__, self.g, self.geometry, decay=not is_number(self.weight_decay, 0.0)
+        )
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from specdesc._lib.checks import check_fraction, check_positive_rank
+from specdesc._lib.checks import check_fraction, check_positive_rank, is_number
 from specdesc._lib.typing import Array
 from specdesc._linalg.operator import LinearOperator
 from specdesc._truncate import first_block, isometry_from
 from specdesc.prox import Function
+from specdesc.prox.fixed_points import check_step
 from specdesc.rules import rule
 from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
@@ -33,10 +34,16 @@ class TruncatedSpectralDescent(Advancing):
         Decoupled. With strength w > 0 and step sizes of `schedules.frank_wolfe(w)` this is the
         Frank-Wolfe method on {spectral norm <= 1 / w, nuclear norm <= k / w}.
     g : prox function, optional
-        A constraint or penalty on the iterate, applied with the Euclidean prox.
+        A set whose Euclidean projection follows the step: `prox.KyFanBall` of the same k, which is
+        `prox.NuclearBall` for k = 1, or one that is not convex such as `prox.Rank`, as a heuristic.
     tol : float, optional
         How much of the Ky Fan value of the subgradient a step may miss, relative, in the sense of
         `truncated_svd`. None is one dense SVD a step.
+
+    Raises
+    ------
+    NotImplementedError
+        A `g` with which the rule would not minimise f + g.
 
     See Also
     --------
@@ -73,6 +80,9 @@ class TruncatedSpectralDescent(Advancing):
     def __post_init__(self) -> None:
         rule.check_rule(self.step, self.weight_decay)
         check_positive_rank(self.rank)
+        check_step(
+            type(self).__name__, self.g, self.rank, decay=not is_number(self.weight_decay, 0.0)
+        )
         check_fraction(self.tol, "tol")
 
     def init(self, x: Array, /) -> State:

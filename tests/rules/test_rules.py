@@ -29,7 +29,7 @@ RULES = {
     "tsd polyak": rules.TruncatedSpectralDescent(1, schedules.polyak(rank=1)),
     "ng": rules.NormalizedGradient(0.5),
     "ng polyak": rules.NormalizedGradient(schedules.polyak(), weight_decay=0.1),
-    "ng nuclear": rules.NormalizedGradient(0.5, g=prox.Nuclear(0.1)),
+    "ng nuclear": rules.NormalizedGradient(0.5, g=prox.NuclearBall(30.0)),
     "sign": rules.SignDescent(0.5, weight_decay=0.1, g=prox.MaxBall(3.0)),
     "adamw": rules.AdamW(0.5, weight_decay=0.1),
     "muon": rules.Muon(0.5, weight_decay=0.1),
@@ -272,11 +272,18 @@ def test_plain_numbers_and_constant_schedules_are_the_same() -> None:
 
 def test_the_proximal_step_comes_last_with_the_size_of_the_step() -> None:
     x, grad = support.easy(2, shape=(6, 4))
-    g = prox.Nuclear(0.3)
-    rule, bare = rules.SpectralDescent(0.25, g=g), rules.SpectralDescent(0.25)
+
+    class Threshold:
+        """A heuristic of a user, whose result shows the step."""
+
+        is_convex = False
+        value = prox.Nuclear(0.3).value
+        prox = prox.Nuclear(0.3).prox
+
+    rule, bare = rules.SpectralDescent(0.25, g=Threshold()), rules.SpectralDescent(0.25)
     y, _ = rule.update(x, grad, rule.init(x))
     z, _ = bare.update(x, grad, bare.init(x))
-    np.testing.assert_allclose(y, g.prox(z, 0.25), atol=1e-14)
+    np.testing.assert_allclose(y, prox.Nuclear(0.3).prox(z, 0.25), atol=1e-14)
 
 
 def test_an_iterate_with_a_ball_stays_in_it() -> None:
