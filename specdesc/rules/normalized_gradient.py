@@ -28,6 +28,13 @@ class NormalizedGradient(Steepest):
     g : prox function, optional
         A set whose Euclidean projection follows the step: any; with weight decay, the ball of the
         Frobenius norm. One that is not convex is a heuristic.
+    beta : float, array or schedule, optional
+        Momentum: the factor on the old buffer, beta buffer + (1 - beta) grad, which starts from
+        zero. None is no buffer.
+    error_feedback : bool
+        Add what a step leaves of the gradient to the next one. The step is then the part of error +
+        step grad along the direction, so that `step` is that of a subgradient method, and sees the
+        scale of the gradient. With neither `weight_decay` nor `g`.
 
     Raises
     ------

@@ -29,6 +29,13 @@ class SignDescent(Steepest):
     g : prox function, optional
         A set whose Euclidean projection follows the step: `prox.MaxBall`, `prox.Box`, or one that
         is not convex, as a heuristic.
+    beta : float, array or schedule, optional
+        Momentum: the factor on the old buffer, beta buffer + (1 - beta) grad, which starts from
+        zero. None is no buffer.
+    error_feedback : bool
+        Add what a step leaves of the gradient to the next one. The step is then the part of error +
+        step grad along the direction, so that `step` is that of a subgradient method, and sees the
+        scale of the gradient. With neither `weight_decay` nor `g`.
 
     Raises
     ------
