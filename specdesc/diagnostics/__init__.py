@@ -6,9 +6,12 @@ of norms and sets: ``norm.dual`` of a gradient, ``violation`` of a point.
 """
 
 from specdesc.diagnostics.frank_wolfe import frank_wolfe_gap
+from specdesc.diagnostics.ranks import nuclear_rank, spectral_gain, stable_rank
+from specdesc.diagnostics.residual import prox_residual
 from specdesc.diagnostics.spectra import active_share, orthogonality_error
 from specdesc.diagnostics.stationary import stationarity, step_stationarity
 from specdesc.diagnostics.stopping import certificate
+from specdesc.diagnostics.subdifferential import subdifferential_distance
 from specdesc.diagnostics.suggestion import Suggestion, suggest
 from specdesc.diagnostics.tail import TailIndex, tail_index
 
@@ -18,9 +21,14 @@ __all__ = [
     "active_share",
     "certificate",
     "frank_wolfe_gap",
+    "nuclear_rank",
     "orthogonality_error",
+    "prox_residual",
+    "spectral_gain",
+    "stable_rank",
     "stationarity",
     "step_stationarity",
+    "subdifferential_distance",
     "suggest",
     "tail_index",
 ]

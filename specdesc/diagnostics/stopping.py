@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 from specdesc._lib.typing import Array
 from specdesc.backends.entry import enter
+from specdesc.diagnostics.residual import prox_residual
+from specdesc.diagnostics.stationary import stationarity
+from specdesc.prox.operator import Function
 
 #: What `specdesc.minimize` calls.
 Stop = Callable[[Array, Array, Array, dict[str, Array]], Array]
@@ -48,6 +51,9 @@ def certificate(
 
     Notes
     -----
+    `stationarity` with a penalty falls as eps⁴ while the point is far from stationary, so that a
+    certificate of it is the larger one of it and of `prox_residual` (with the step 1).
+
     The Ky Fan value of a subgradient is a certificate for convex f: if some minimiser lies within R
     of x in the norm max(spectral norm, nuclear norm / k), then f(x) - min f is at most R times
     ``norms.KyFan(k).value(grad)`` (duality, derived). It tends to 0 for smooth f; at a sharp
@@ -74,11 +80,22 @@ def certificate(
         msg = f'of must be "both", "x" or "grad", got {of!r}'
         raise ValueError(msg)
 
+    g = options.get("g") if measure is stationarity else None
+    penalty = None if g is None or g.is_set else g
+
     def stop(x: Array, _: Array, grad: Array, state: dict[str, Array]) -> Array:
         if estimate is not None:
             xp = enter("diagnostics.certificate", x).xp
             grad = xp.where(state["t"] > 0, state[estimate], grad)
         arrays = {"both": (x, grad), "x": (x,), "grad": (grad,)}[of]
-        return measure(*arrays, *arguments, **options)
+        found = measure(*arrays, *arguments, **options)
+        return found if penalty is None else _no_less(found, x, grad, penalty)
 
     return stop
+
+
+def _no_less(found: Array, x: Array, grad: Array, g: Function) -> Array:
+    """Return the larger one of a measure and the Euclidean residual; NaN stays."""
+    xp = enter("diagnostics.certificate", x).xp
+    residual = prox_residual(x, grad, g)
+    return xp.where(residual > found, residual, found)

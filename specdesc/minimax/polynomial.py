@@ -21,10 +21,14 @@ class MinimaxPolynomial(NamedTuple):
         Coefficients of x, x^3, x^5, ...
     error : float
         The largest abs(1 - p(x)) on the interval.
+    deficit : float
+        1 - error, the least value of p on the interval, to full relative accuracy: it tends to 0
+        with `lower`, and the difference of two floats would keep few of its digits.
     """
 
     coefficients: tuple[float, ...]
     error: float
+    deficit: float
 
 
 def minimax_polynomial(lower: float, degree: int, /, *, upper: float = 1.0) -> MinimaxPolynomial:
@@ -45,7 +49,7 @@ def minimax_polynomial(lower: float, degree: int, /, *, upper: float = 1.0) -> M
     Returns
     -------
     MinimaxPolynomial
-        ``(coefficients, error)``, coefficients of x, x^3, x^5, ...
+        ``(coefficients, error, deficit)``, coefficients of x, x^3, x^5, ...
 
     Raises
     ------
@@ -59,9 +63,9 @@ def minimax_polynomial(lower: float, degree: int, /, *, upper: float = 1.0) -> M
 
     Notes
     -----
-    The error is relative to a few units in the last place, also where it is
-    tiny and where it is near 1, in which case one minus it is as accurate. The
-    coefficients are as accurate, one by one. Where they are large (degree 17 at
+    The error is accurate to a few units in the last place, also where it is tiny; where it is near
+    1, ``deficit`` is as accurate, and ``1 - error`` is not. The coefficients are as accurate, one
+    by one. Where they are large (degree 17 at
     a small ratio: 5e5), a float evaluation of their sum is not.
 
     The cost is a few Newton steps, 0.1 to 3 ms. Results are cached.
@@ -69,17 +73,17 @@ def minimax_polynomial(lower: float, degree: int, /, *, upper: float = 1.0) -> M
     Examples
     --------
     >>> from specdesc import minimax_polynomial
-    >>> coefficients, error = minimax_polynomial(0.5, 5)
+    >>> coefficients, error, deficit = minimax_polynomial(0.5, 5)
     >>> [round(c, 12) for c in coefficients]
     [2.670835388801, -3.285356619058, 1.638567867384]
-    >>> round(error, 14)
-    0.02404663712616
+    >>> round(error, 14), round(deficit, 14)
+    (0.02404663712616, 0.97595336287384)
     """
     degree = _checked_degree(degree)
     ratio, gap = _checked_interval(lower, upper)
     best = best_on(degree // 2, ratio, gap)
     scaled = _odd_powers(monomials(best, 1.0), Fraction(1) / Fraction(upper))
-    return MinimaxPolynomial(_in_range(scaled, upper), best.error)
+    return MinimaxPolynomial(_in_range(scaled, upper), best.error, best.rest)
 
 
 def _checked_degree(degree: int) -> int:

@@ -14,6 +14,9 @@ from specdesc.preconditioners import series
 
 INF = float("inf")
 
+#: A map of a bounded kernel tells magnitudes apart as long as its slope is not below this.
+FLAT = 1e-3
+
 
 class Kernel(Protocol):
     """A kernel h on [0, limit)."""
@@ -32,6 +35,11 @@ class Kernel(Protocol):
     def curvature(self) -> float:
         """An upper bound on the second derivative of `pre`."""
         return 2.0
+
+    @property
+    def knee(self) -> float:
+        """The t from which on `slope` is below `FLAT`; inf for a kernel without a bound."""
+        return INF
 
     def pre(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return (h*)'(t), which increases from 0 to `limit` and is concave."""
@@ -109,6 +117,7 @@ class Clip(Kernel):
 
     limit: ClassVar[float] = 1.0
     convexity: ClassVar[float] = 1.0
+    knee: ClassVar[float] = 1.0
 
     def pre(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return min(t, 1)."""
@@ -141,6 +150,7 @@ class Sign(Kernel):
 
     limit: ClassVar[float] = 1.0
     convexity: ClassVar[float] = 0.0
+    knee: ClassVar[float] = 0.0
 
     def pre(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return 1, and 0 at 0."""
@@ -203,6 +213,12 @@ class Kappa(Kernel):
     def curvature(self) -> float:
         """At most 2 up to kappa 3, and at most (kappa + 1) / 2 beyond."""
         return max(2.0, 0.5 * (self.kappa + 1.0))
+
+    @property
+    def knee(self) -> float:
+        """Where `inverse_slope` is at `FLAT`."""
+        k = self.kappa
+        return float((FLAT ** (-k / (k + 1.0)) - 1.0) ** (1.0 / k))
 
     def inverse(self, r: Array, /, *, xp: Namespace) -> Array:
         """Return r / (1 - r^kappa)^(1/kappa)."""
@@ -273,6 +289,7 @@ class Tanh(Kernel):
 
     limit: ClassVar[float] = 1.0
     convexity: ClassVar[float] = 1.0
+    knee: ClassVar[float] = math.atanh(math.sqrt(1.0 - FLAT))
 
     def pre(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return tanh t."""
@@ -317,6 +334,7 @@ class Arctan(Kernel):
 
     limit: ClassVar[float] = 1.0
     convexity: ClassVar[float] = 1.0
+    knee: ClassVar[float] = 2.0 / math.pi * math.sqrt(1.0 / FLAT - 1.0)
 
     def pre(self, t: Array, /, *, xp: Namespace) -> Array:
         """Return (2/pi) arctan(pi t / 2)."""

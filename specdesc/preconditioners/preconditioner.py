@@ -97,12 +97,20 @@ class Preconditioner:
             return total(self.eps * kernel.conjugate(t, xp=xp), taken, backend)
 
     def reference(self, x: Array, /) -> Array:
-        """Return phi(x) for every matrix, of the batch shape; inf outside of its domain."""
+        """Return phi(x) for every matrix, of the batch shape; inf outside of its domain.
+
+        As for a set, magnitudes beyond the domain by at most 8 max(m, n) eps, relative, count as
+        its border, so that phi is finite at every image of a map whose phi is finite there.
+        """
         backend, kernel = self._enter(x), self.kernel
+        xp = backend.xp
         with backend.guard(x):
             taken = magnitudes.take_apart(x, self.geometry, backend=backend)
-            values = self.eps * kernel.reference(taken.magnitudes, xp=backend.xp)
-            return total(values, taken, backend)
+            s = taken.magnitudes
+            if kernel.limit < math.inf:
+                room = kernel.limit * (1.0 + magnitudes.slack(x, xp=xp))
+                s = xp.where(s <= room, xp.clip(s, max=kernel.limit), s)
+            return total(self.eps * kernel.reference(s, xp=xp), taken, backend)
 
     def _enter(self, x: Array) -> Backend:
         backend = enter("preconditioners", x)

@@ -205,11 +205,11 @@ class SeparableSum:
     @property
     def is_convex(self) -> bool:
         """Whether all of them are."""
-        return all(g.is_convex for g in _leaves(self.functions))
+        return all(g.is_convex for g in leaves(self.functions))
 
     def value(self, x: Any, /) -> Array:
         """Return the sum of the values, 0-d for matrices and vectors."""
-        values = _leaves(_zip(lambda g, part: g.value(part), self.functions, x))
+        values = leaves(_zip(lambda g, part: g.value(part), self.functions, x))
         total = values[0]
         for each in values[1:]:
             total = total + each
@@ -252,9 +252,10 @@ def _zip(call: Any, functions: Any, x: Any) -> Any:
     return call(functions, x)
 
 
-def _leaves(tree: Any) -> list[Any]:
+def leaves(tree: Any, /) -> list[Any]:
+    """Return the functions, or the values, of a nested structure in one list."""
     if isinstance(tree, dict):
-        return [leaf for key in sorted(tree) for leaf in _leaves(tree[key])]
+        return [leaf for key in sorted(tree) for leaf in leaves(tree[key])]
     if isinstance(tree, (list, tuple)):
-        return [leaf for part in tree for leaf in _leaves(part)]
+        return [leaf for part in tree for leaf in leaves(part)]
     return [tree]

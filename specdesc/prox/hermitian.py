@@ -95,6 +95,7 @@ class PSD(Operator):
 
     is_set: ClassVar[bool] = True
     frame: ClassVar[Frame] = EIGENVALUES
+    is_hermitian: ClassVar[bool] = True
 
     @property
     def profile(self) -> Any:

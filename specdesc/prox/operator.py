@@ -26,13 +26,19 @@ Axes = tuple[Literal[-2], Literal[-1]] | tuple[Literal[-1]]
 class Function(Protocol):
     """What a rule or a step expects of a function or a set.
 
+    Two more attributes are optional. ``is_set`` says that the values are 0 and inf; without it a
+    convex function counts as a penalty. ``agrees_with`` names the norms whose steps keep the normal
+    cones of a convex set, ``"spectral"``, ``"elementwise"``, ``"global"`` or a number of singular
+    pairs: a rule refuses a convex function that does not agree with its step.
+
     Examples
     --------
     >>> import numpy as np
     >>> from specdesc import prox
     >>> from specdesc import rules
     >>> class Positive:
-    ...     is_convex = True
+    ...     is_convex = is_set = True
+    ...     agrees_with = ("elementwise",)  # its cones are products over the entries
     ...     def value(self, x, /):
     ...         return np.where(np.all(x >= 0, axis=(-2, -1)), 0.0, np.inf)
     ...     def prox(self, y, step=1.0, /):
@@ -102,6 +108,8 @@ class Operator:
 
     is_convex: ClassVar[bool] = True
     is_set: ClassVar[bool] = False
+    #: Whether the points are Hermitian, so that of a gradient its Hermitian part counts.
+    is_hermitian: ClassVar[bool] = False
     frame: ClassVar[Frame] = SINGULAR_VALUES
 
     @property

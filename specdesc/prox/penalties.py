@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from specdesc._lib.checks import is_number
 from specdesc._lib.typing import Array, Namespace
@@ -9,6 +10,14 @@ from specdesc.backends import Backend
 from specdesc.prox import blocks, switch
 from specdesc.prox.profile import Phi
 from specdesc.prox.scalar import falling, rising
+
+
+class Sloped(Protocol):
+    """A penalty with a slope."""
+
+    def slope(self, s: Array, /, *, xp: Namespace) -> Array:
+        """Return the derivative at magnitudes, and its limit at 0."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,15 @@ class Sum:
     weight: float
     separable = True
     depends_on_kernel = True
+
+    @property
+    def steepest(self) -> float:
+        """The slope at 0."""
+        return self.weight
+
+    def slope(self, s: Array, /, *, xp: Namespace) -> Array:
+        """Return the weight."""
+        return xp.full_like(s, self.weight)
 
     def value(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the weighted sum."""
@@ -85,6 +103,15 @@ class Squares:
     separable = True
     depends_on_kernel = True
 
+    @property
+    def steepest(self) -> float:
+        """The slope at 0; it grows with the magnitudes, which nothing bounds."""
+        return self.linear
+
+    def slope(self, s: Array, /, *, xp: Namespace) -> Array:
+        """Return linear + square s."""
+        return self.linear + self.square * s
+
     def value(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the value."""
         return xp.sum(s * (self.linear + 0.5 * self.square * s), axis=-1)
@@ -125,6 +152,15 @@ class Huber:
     separable = True
     depends_on_kernel = True
 
+    @property
+    def steepest(self) -> float:
+        """The slope from `delta` on."""
+        return self.weight * self.delta
+
+    def slope(self, s: Array, /, *, xp: Namespace) -> Array:
+        """Return weight min(s, delta)."""
+        return self.weight * xp.clip(s, max=self.delta)
+
     def value(self, s: Array, slack: float, /, *, xp: Namespace) -> Array:
         """Return the value."""
         low = xp.clip(s, max=self.delta)
@@ -159,6 +195,11 @@ class Concave:
     plateau: float
     separable = True
     depends_on_kernel = True
+
+    @property
+    def steepest(self) -> float:
+        """The slope at 0."""
+        return self.weight
 
     @property
     def rate(self) -> float:
@@ -217,7 +258,7 @@ class Concave:
             zero = t <= first
             value = xp.where(zero, phi.reference(t, xp=xp), self._at_root(x, phi, xp))
             slope = xp.where(
-                zero, phi.eps * phi.kernel.inverse(t / phi.step, xp=xp), self._slope(x, xp)
+                zero, phi.eps * phi.kernel.inverse(t / phi.step, xp=xp), self.slope(x, xp=xp)
             )
             return value - self._last(), slope
 
@@ -235,7 +276,7 @@ class Concave:
 
         return blocks.elementwise(move, s, backend=backend)
 
-    def _slope(self, x: Array, xp: Namespace) -> Array:
+    def slope(self, x: Array, /, *, xp: Namespace) -> Array:
         """Return the slope of the penalty."""
         slope = xp.clip(self.rate * (self.plateau - x), min=0.0, max=self.weight)
         if not is_number(self.flat, 0.0):
@@ -244,7 +285,7 @@ class Concave:
 
     def _at_root(self, x: Array, phi: Phi, xp: Namespace) -> Array:
         """Return the objective where it is stationary."""
-        return self._values(x, xp) + phi.at_slope(self._slope(x, xp), xp=xp)
+        return self._values(x, xp) + phi.at_slope(self.slope(x, xp=xp), xp=xp)
 
     def _last(self) -> float:
         """Return the value on the plateau."""

@@ -10,6 +10,7 @@ from specdesc._lib.dtypes import real_dtype, working, working_dtype
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc.backends import Backend
+from specdesc.prox import Function, Operator
 from specdesc.rules import rule
 from specdesc.rules.rule import State
 from specdesc.schedules import Schedule
@@ -20,13 +21,9 @@ def check_beta(beta: float | Schedule, /) -> None:
     rule.check_scheduled(beta, "beta", lambda b: 0.0 <= b < 1.0, "lie in [0, 1)")
 
 
-def initial_state(x: Array, /, *more: str) -> State:
+def initial_state(x: Array, /, *more: str, g: Function | None = None) -> State:
     """Return the state of a rule with a buffer, and `more` like it, which start from zero."""
-    backend = rule.enter_init(x)
-    with backend.guard(x):
-        # Like x, so that they lie where it does, over several devices too.
-        buffers = {name: backend.xp.zeros_like(x) for name in ("momentum_buffer", *more)}
-        return {**rule.initial_state(x, None, backend=backend), **buffers}
+    return rule.with_buffers(x, g, ("momentum_buffer", *more))
 
 
 def factor(
@@ -48,6 +45,21 @@ def from_first(beta: float | Array, state: State, like: Array, /, *, backend: Ba
     xp = backend.xp
     real = real_dtype(xp, working_dtype(xp, like.dtype))
     return beta * xp.astype(state["t"] > 0, real)
+
+
+def remember(
+    beta: float | Schedule,
+    x: Array,
+    grad: Array,
+    state: State,
+    value: Array | None,
+    /,
+    *,
+    backend: Backend,
+) -> Array:
+    """Return the new average of gradients, beta buffer + (1 - beta) grad."""
+    weight = factor(beta, x, grad, state, value, backend=backend)
+    return ema(state["momentum_buffer"], grad, weight, backend=backend)
 
 
 def ema(buffer: Array, grad: Array, beta: float | Array, /, *, backend: Backend) -> Array:
@@ -83,3 +95,14 @@ def combination(*terms: tuple[float | Array, Array], like: Array, backend: Backe
         total = backend.primitives.axpby(1.0, total, weight, x)
     total = xp.astype(total, like.dtype, copy=False)
     return total if finite is None else restore(total, finite, backend=backend)
+
+
+def within(g: Operator, grad: Array, /, *, backend: Backend) -> Array:
+    """Return the gradient within the points of g: its Hermitian part where those are Hermitian.
+
+    A map of singular values would mix the rest of it into the step.
+    """
+    if not getattr(g, "is_hermitian", False):
+        return grad
+    turned = backend.primitives.adjoint(grad)
+    return combination((0.5, grad), (0.5, turned), like=grad, backend=backend)

@@ -10,7 +10,9 @@ from specdesc._linalg.basic import replace_broken
 from specdesc._polar_factor.direction import DTYPES, Accuracy, check_accuracy, direction
 from specdesc._polar_factor.method import METHODS, Method
 from specdesc.backends import Backend
-from specdesc.rules import momentum, rule
+from specdesc.prox import Function
+from specdesc.prox.fixed_points import check_step
+from specdesc.rules import feedback, momentum, rule
 from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
 from specdesc.rules.scale import Layout, Scale, check_scale, scale_factor
@@ -67,6 +69,14 @@ class Muon(Advancing):
     dtype : str, optional
         Name of the dtype in which the factor is computed, such as ``"bfloat16"``. None is the dtype
         of the gradient. Half precision is multiplied as `orthogonalize` says.
+    g : prox function, optional
+        A set whose Euclidean projection follows the step: `prox.SpectralBall`, or one that is not
+        convex such as `prox.Rank`, as a heuristic. The decays ``"independent"`` and ``"cautious"``
+        have none.
+    error_feedback : bool
+        Add what a step leaves of the buffer to the next one. The step is then the part of error +
+        step scale buffer along its polar factor, so that `step` is that of a subgradient method,
+        and sees the scale of the gradient. With neither `weight_decay` nor `g`.
 
     See Also
     --------
@@ -110,10 +120,14 @@ class Muon(Advancing):
     tol: float | None = None
     floor: float | None = None
     dtype: str | None = None
+    g: Function | None = None
+    error_feedback: bool = False
 
     def __post_init__(self) -> None:
         rule.check_rule(self.step, self.weight_decay)
         momentum.check_beta(self.beta)
+        self._check_g()
+        feedback.check(self.error_feedback, self.weight_decay, self.g)
         check_scale(self.scale, self.layout)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
@@ -137,7 +151,8 @@ class Muon(Advancing):
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
-        return momentum.initial_state(x)
+        more = ("error",) if self.error_feedback else ()
+        return momentum.initial_state(x, *more, g=self.g)
 
     def _advance(
         self,
@@ -159,10 +174,25 @@ class Muon(Advancing):
             buffer = ahead = average(state["momentum_buffer"], pull, beta, backend=backend)
             if self.nesterov:
                 ahead = average(self._weighed(buffer, beta, state, xp), pull, beta, backend=backend)
-            step = direction(ahead, self._accuracy, self.method, backend=backend)
-            move = self._move(x, size, step, backend)
             state = {**state, "momentum_buffer": buffer}
-            return rule.finish(x, move, size, None, state, whole, backend=backend)
+            if self.error_feedback:
+                reach = scale_factor(self.scale, tuple(x.shape), self.layout) * size
+                p = feedback.sum_of(state["error"], ahead, reach, backend=backend)
+                step = direction(p, self._accuracy, self.method, backend=backend)
+                fed = feedback.split(p, step, backend=backend)
+                move = rule.Move(0.0, fed.length, step)
+                state = {**state, "error": fed.error}
+            else:
+                step = direction(ahead, self._accuracy, self.method, backend=backend)
+                move = self._move(x, size, step, backend)
+            return rule.finish(x, move, size, self.g, state, whole, backend=backend)
+
+    def _check_g(self) -> None:
+        decays = not is_number(self.weight_decay, 0.0) and self.decay != "l2"
+        check_step("Muon", self.g, "spectral", decay=decays)
+        if decays and self.decay in ("independent", "cautious") and self.g is not None:
+            msg = f"decay must be decoupled, l2 or frank_wolfe next to g, got {self.decay!r}"
+            raise NotImplementedError(msg)
 
     def _with_l2(self, grad: Array, x: Array, backend: Backend) -> Array:
         if self.decay != "l2" or is_number(self.weight_decay, 0.0):

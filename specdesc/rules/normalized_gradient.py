@@ -1,8 +1,10 @@
 """The subgradient method with normalized steps: what spectral steps are compared with."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from specdesc._lib.typing import Array
+from specdesc._linalg.magnitudes import Geometry
 from specdesc.backends import Backend
 from specdesc.norms import Frobenius
 from specdesc.rules.steepest import Steepest
@@ -24,7 +26,20 @@ class NormalizedGradient(Steepest):
     weight_decay : float or array
         Decoupled.
     g : prox function, optional
-        A constraint or penalty on the iterate, applied with the Euclidean prox.
+        A set whose Euclidean projection follows the step: any; with weight decay, the ball of the
+        Frobenius norm. One that is not convex is a heuristic.
+    beta : float, array or schedule, optional
+        Momentum: the factor on the old buffer, beta buffer + (1 - beta) grad, which starts from
+        zero. None is no buffer.
+    error_feedback : bool
+        Add what a step leaves of the gradient to the next one. The step is then the part of error +
+        step grad along the direction, so that `step` is that of a subgradient method, and sees the
+        scale of the gradient. With neither `weight_decay` nor `g`.
+
+    Raises
+    ------
+    NotImplementedError
+        A `g` with which the rule would not minimise f + g.
 
     See Also
     --------
@@ -44,6 +59,8 @@ class NormalizedGradient(Steepest):
     array([[0.168, 1.   ],
            [1.   , 1.555]])
     """
+
+    geometry: ClassVar[Geometry] = "global"
 
     def _direction(self, grad: Array, /, *, backend: Backend) -> Array:
         return Frobenius().uphill(grad, 1.0, backend=backend)

@@ -7,6 +7,7 @@ from specdesc._lib.typing import Array
 from specdesc._proximal import preconditioned_step
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
+from specdesc.prox.fixed_points import check_proximal
 from specdesc.rules import momentum, rule
 from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
@@ -42,6 +43,13 @@ class ProximalSpectral(Advancing):
     layout : {"out_in", "in_out"}
         Which axis counts outputs, for `scale`.
 
+    Raises
+    ------
+    ValueError
+        Parameters out of range; a penalty with ``normalize=True``; a penalty whose slope is so far
+        above eps that a bounded kernel is flat there; the sign, or a polynomial, with a penalty or
+        with a convex set whose normal cones it does not keep.
+
     See Also
     --------
     ProximalStorm : With variance reduction.
@@ -51,8 +59,16 @@ class ProximalSpectral(Advancing):
     Notes
     -----
     The problem is to minimise E f(x, sample) + g(x), g convex or not. Every point after a start in
-    a set stays in it. The method is that of arXiv:2605.11850, reconstructed from its abstract and
-    from arXiv:2210.15531; `schedules.heavy_tailed` has steps with a proven rate (derived).
+    a set stays in it. For a convex g a point stays where it is exactly if it is stationary, as phi*
+    is strictly convex (derived); pairs of which that is not true are refused. In finite precision
+    the eps of a bounded kernel should be of the size of the gradient: far above it the map is 1
+    up to rounding, sees no magnitudes, and the method stops where only the directions agree. For a
+    penalty eps is held against its slope; for `prox.SpectralBall`, and in their geometries
+    `prox.MaxBall`, `prox.Box` and all sets of the global one, any eps will do, and the sign, too.
+    In sets of Hermitian matrices the Hermitian part of the gradient counts.
+
+    The method is that of arXiv:2605.11850, reconstructed from its abstract and from
+    arXiv:2210.15531; `schedules.heavy_tailed` has steps with a proven rate (derived).
     See `proximal_step` for the cost and for what `g` may be.
 
     Examples
@@ -79,6 +95,7 @@ class ProximalSpectral(Advancing):
     def __post_init__(self) -> None:
         rule.check_rule(self.step, 0.0)
         momentum.check_beta(self.beta)
+        check_proximal(self.preconditioner, self.g)
         check_scale(self.scale, self.layout)
 
     def init(self, x: Array, /) -> State:
@@ -105,5 +122,6 @@ class ProximalSpectral(Advancing):
             state = rule.counted({**state, "momentum_buffer": buffer})
             if not whole:  # a difference of points, of full precision
                 x, buffer = (working(backend.xp, z) for z in (x, buffer))
-            y = preconditioned_step(x, buffer, size, self.preconditioner, self.g, backend=backend)
+            pull = momentum.within(self.g, buffer, backend=backend)
+            y = preconditioned_step(x, pull, size, self.preconditioner, self.g, backend=backend)
             return y if whole else y - x, state

@@ -7,6 +7,7 @@ from specdesc._lib.typing import Array
 from specdesc._proximal import preconditioned_step
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
+from specdesc.prox.fixed_points import check_proximal
 from specdesc.rules import momentum, rule
 from specdesc.rules.advancing import Advancing
 from specdesc.rules.rule import State
@@ -43,6 +44,11 @@ class ProximalStorm(Advancing):
         What the step is multiplied with in both places, as in `scale_factor`.
     layout : {"out_in", "in_out"}
         Which axis counts outputs, for `scale`.
+
+    Raises
+    ------
+    ValueError
+        Parameters out of range; what `ProximalSpectral` refuses.
 
     See Also
     --------
@@ -86,6 +92,7 @@ class ProximalStorm(Advancing):
     def __post_init__(self) -> None:
         rule.check_rule(self.step, 0.0)
         momentum.check_beta(self.beta)
+        check_proximal(self.preconditioner, self.g)
         check_scale(self.scale, self.layout)
 
     @property
@@ -123,7 +130,8 @@ class ProximalStorm(Advancing):
             state = rule.counted({**state, "momentum_buffer": buffer})
             if not whole:  # a difference of points, of full precision
                 x, buffer = (working(backend.xp, z) for z in (x, buffer))
-            y = preconditioned_step(x, buffer, size, self.preconditioner, self.g, backend=backend)
+            pull = momentum.within(self.g, buffer, backend=backend)
+            y = preconditioned_step(x, pull, size, self.preconditioner, self.g, backend=backend)
             if self.approximate:
                 state["previous_grad"] = momentum.combination(
                     (1.0, grad), like=grad, backend=backend

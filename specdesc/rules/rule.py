@@ -122,6 +122,20 @@ def initial_state(x: Array, g: Function | None, /, *, backend: Backend) -> State
     return state
 
 
+def buffers_of(remembers: bool, feeds_back: bool, /) -> tuple[str, ...]:
+    """Return the names of the arrays like x in the state of a rule with these options."""
+    return ("momentum_buffer",) * remembers + ("error",) * feeds_back
+
+
+def with_buffers(x: Array, g: Function | None, names: tuple[str, ...], /) -> State:
+    """Return the first state of a rule with arrays like `x`, which start from zero."""
+    backend = enter_init(x)
+    with backend.guard(x):
+        # Like x, so that they lie where it does, over several devices too.
+        buffers = {name: backend.xp.zeros_like(x) for name in names}
+        return {**initial_state(x, g, backend=backend), **buffers}
+
+
 def enter_update(
     x: Array, grad: Array | LinearOperator, previous_grad: Array | None = None, /
 ) -> Backend:

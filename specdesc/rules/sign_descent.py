@@ -1,8 +1,10 @@
 """Sign descent: the steepest descent of the largest entry."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from specdesc._lib.typing import Array
+from specdesc._linalg.magnitudes import Geometry
 from specdesc.backends import Backend
 from specdesc.norms import Max
 from specdesc.rules.steepest import Steepest
@@ -25,7 +27,20 @@ class SignDescent(Steepest):
         Decoupled. With strength w > 0 and step sizes of `schedules.frank_wolfe(w)` this is the
         Frank-Wolfe method on the ball of entries at most 1 / w.
     g : prox function, optional
-        A constraint or penalty on the iterate, applied with the Euclidean prox.
+        A set whose Euclidean projection follows the step: `prox.MaxBall`, `prox.Box`, or one that
+        is not convex, as a heuristic.
+    beta : float, array or schedule, optional
+        Momentum: the factor on the old buffer, beta buffer + (1 - beta) grad, which starts from
+        zero. None is no buffer.
+    error_feedback : bool
+        Add what a step leaves of the gradient to the next one. The step is then the part of error +
+        step grad along the direction, so that `step` is that of a subgradient method, and sees the
+        scale of the gradient. With neither `weight_decay` nor `g`.
+
+    Raises
+    ------
+    NotImplementedError
+        A `g` with which the rule would not minimise f + g.
 
     See Also
     --------
@@ -46,6 +61,8 @@ class SignDescent(Steepest):
     array([[0.9, 1. ],
            [1. , 1.1]])
     """
+
+    geometry: ClassVar[Geometry] = "elementwise"
 
     def _direction(self, grad: Array, /, *, backend: Backend) -> Array:
         return Max().uphill(grad, 1.0, backend=backend)

@@ -26,17 +26,29 @@ class SpectralDescent(Steepest):
         Decoupled. With strength w > 0 and step sizes of `schedules.frank_wolfe(w)` this is the
         Frank-Wolfe method on the ball of spectral norm at most 1 / w.
     g : prox function, optional
-        A constraint or penalty on the iterate, applied with the Euclidean prox.
-
+        A set whose Euclidean projection follows the step: `prox.SpectralBall`, or one that is not
+        convex such as `prox.Rank`, as a heuristic.
+    beta : float, array or schedule, optional
+        Momentum: the factor on the old buffer, beta buffer + (1 - beta) grad, which starts from
+        zero. None is no buffer.
+    error_feedback : bool
+        Add what a step leaves of the gradient to the next one. The step is then the part of error +
+        step grad along the direction, so that `step` is that of a subgradient method, and sees the
+        scale of the gradient. With neither `weight_decay` nor `g`.
     tol, floor : float, optional
         Of the factor, as in `orthogonalize`. None is the working accuracy, and on a device, where
         no step takes an SVD, ``tol=3e-2, floor=1e-3``.
     dtype : str, optional
         Name of the dtype in which the factor is computed. None is that of the gradient.
 
+    Raises
+    ------
+    NotImplementedError
+        A `g` with which the rule would not minimise f + g.
+
     See Also
     --------
-    Muon : With momentum.
+    Muon : With momentum that looks ahead, scales and other decays.
     TruncatedSpectralDescent : The leading pairs alone.
 
     Notes

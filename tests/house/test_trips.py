@@ -115,12 +115,12 @@ def entered(call: Callable[[], object]) -> int:
 BALL, SQRT = prox.SpectralBall(1.0), preconditioners.Sqrt(normalize=True)
 RULES: list[rules.Rule] = [
     rules.SpectralDescent(0.1, weight_decay=0.1, g=BALL),
-    rules.SpectralDescent(schedules.polyak(), g=prox.Nuclear(0.1)),
+    rules.SpectralDescent(schedules.polyak(), g=prox.Scaled(BALL, 2.0)),
     rules.SpectralDescent(0.1, g=prox.Rank(2)),
     rules.TruncatedSpectralDescent(2, 0.1),
     rules.TruncatedSpectralDescent(2, 0.1, tol=None, weight_decay=0.1, g=prox.Rank(2)),
     rules.SignDescent(0.1),
-    rules.SignDescent(0.1, g=prox.Scaled(prox.L1(0.1), 2.0)),
+    rules.SignDescent(0.1, g=prox.Scaled(prox.Box(-1.0, 2.0), 2.0)),
     rules.NormalizedGradient(schedules.geometric(0.1, 0.9)),
     rules.Muon(0.1, beta=schedules.constant(0.9), weight_decay=0.1, decay="cautious"),
     rules.Scion(0.1),

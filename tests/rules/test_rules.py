@@ -27,9 +27,11 @@ RULES = {
     "tsd decay": rules.TruncatedSpectralDescent(1, schedules.frank_wolfe(2.0), weight_decay=2.0),
     "tsd rank": rules.TruncatedSpectralDescent(1, 0.5, g=prox.Rank(2)),
     "tsd polyak": rules.TruncatedSpectralDescent(1, schedules.polyak(rank=1)),
+    "sd momentum": rules.SpectralDescent(0.5, beta=0.5, weight_decay=0.1),
+    "tsd feedback": rules.TruncatedSpectralDescent(1, 0.5, beta=0.5, error_feedback=True),
     "ng": rules.NormalizedGradient(0.5),
     "ng polyak": rules.NormalizedGradient(schedules.polyak(), weight_decay=0.1),
-    "ng nuclear": rules.NormalizedGradient(0.5, g=prox.Nuclear(0.1)),
+    "ng nuclear": rules.NormalizedGradient(0.5, g=prox.NuclearBall(30.0)),
     "sign": rules.SignDescent(0.5, weight_decay=0.1, g=prox.MaxBall(3.0)),
     "adamw": rules.AdamW(0.5, weight_decay=0.1),
     "muon": rules.Muon(0.5, weight_decay=0.1),
@@ -37,6 +39,8 @@ RULES = {
         0.5, weight_decay=0.1, decay="cautious", nesterov=False, momentum="heavy_ball"
     ),
     "muon l2": rules.Muon(0.5, weight_decay=0.1, decay="l2", layout="in_out", scale="rms_to_rms"),
+    "muon ball": rules.Muon(0.5, g=prox.SpectralBall(30.0)),
+    "muon feedback": rules.Muon(0.5, error_feedback=True),
     "scion": rules.Scion(schedules.heavy_tailed().step, radius=2.0),
     "scion rows": rules.Scion(0.5, norm=norms.Rows(), radius=2.0, constrained=False),
     "proximal": rules.ProximalSpectral(
@@ -62,7 +66,16 @@ WITH_BUFFER = tuple(
 #: the ones with a buffer that are tried where a graph or a compilation is dear
 TRIED = ("scion rows", "storm", "muon")
 #: those whose map sees the scale of the gradient
-SCALED = ("ng polyak", "adamw", "proximal", "storm", "storm approximate", "muon l2")
+SCALED = (
+    "ng polyak",
+    "adamw",
+    "proximal",
+    "storm",
+    "storm approximate",
+    "muon l2",
+    "tsd feedback",
+    "muon feedback",
+)
 EVERY = pytest.mark.parametrize("name", RULES)
 
 
@@ -200,7 +213,7 @@ def test_a_nan_gradient_breaks_its_own_matrix_only(name: str, library: Library) 
     assert np.isnan(out[1]).all()
     for key, z in state.items():
         # A buffer remembers what it was given; the starts of iterations do not.
-        memory = key in ("momentum_buffer", "previous_grad", "mean", "root_mean_square")
+        memory = key in ("momentum_buffer", "error", "previous_grad", "mean", "root_mean_square")
         host = library.numpy(z)
         assert np.isfinite(host[0] if memory else host).all()
         if memory:
@@ -272,11 +285,18 @@ def test_plain_numbers_and_constant_schedules_are_the_same() -> None:
 
 def test_the_proximal_step_comes_last_with_the_size_of_the_step() -> None:
     x, grad = support.easy(2, shape=(6, 4))
-    g = prox.Nuclear(0.3)
-    rule, bare = rules.SpectralDescent(0.25, g=g), rules.SpectralDescent(0.25)
+
+    class Threshold:
+        """A heuristic of a user, whose result shows the step."""
+
+        is_convex = False
+        value = prox.Nuclear(0.3).value
+        prox = prox.Nuclear(0.3).prox
+
+    rule, bare = rules.SpectralDescent(0.25, g=Threshold()), rules.SpectralDescent(0.25)
     y, _ = rule.update(x, grad, rule.init(x))
     z, _ = bare.update(x, grad, bare.init(x))
-    np.testing.assert_allclose(y, g.prox(z, 0.25), atol=1e-14)
+    np.testing.assert_allclose(y, prox.Nuclear(0.3).prox(z, 0.25), atol=1e-14)
 
 
 def test_an_iterate_with_a_ball_stays_in_it() -> None:

@@ -27,6 +27,8 @@ def suits(item: Item) -> bool:
         and isinstance(rule.beta, (int, float))
         and rule.decay in ("decoupled", "independent")
         and rule.momentum in ("ema", "heavy_ball")
+        and rule.g is None
+        and not rule.error_feedback
     )
 
 

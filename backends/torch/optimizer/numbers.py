@@ -61,7 +61,8 @@ def fields_of(rule: Rule | None) -> set[str]:
 def keys_of(rule: Rule | None) -> list[str]:
     """Return the keys that a group with this rule has numbers under."""
     known = fields_of(rule)
-    return [key for key, field in FIELDS.items() if field in known]
+    # A rule without a buffer has None for the factor on it.
+    return [k for k, field in FIELDS.items() if field in known and getattr(rule, field) is not None]
 
 
 def shown(rule: Rule | None, key: str, t: int) -> Any:
