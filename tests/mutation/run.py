@@ -6,20 +6,34 @@ word.
 """
 
 import argparse
+import contextlib
+import importlib
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("specdesc", "backends", "tests", "docs", "benchmarks", "pyproject.toml", "README.md")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", "_build", "reference", "results", "pictures")
+#: Imported once, before the processes of the tests part from this one.
+HEAVY = ("array_api_compat.numpy", "array_api_strict", "scipy.stats", "torch")
+    "array_api_compat.numpy",
+    "array_api_strict",
+    "hypothesis",
+    "mpmath",
+    "scipy.stats",
+    "torch",
+)
 #: Seconds; a change that makes a loop endless is noticed, too.
 PATIENCE = 600
+OPTIONS = ("-x", "-q", "--library", "numpy", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 
 def main() -> int:
@@ -28,15 +42,23 @@ def main() -> int:
     word = parser.parse_args().only
     mutants = tomllib.loads((ROOT / "tests" / "mutation" / "mutants.toml").read_text())["mutant"]
     chosen = [each for each in mutants if word in each["file"] or word in each["kind"]]
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        copy_to(copy)
-        if not passes(sorted({test for each in chosen for test in each["tests"]}), copy):
-            sys.exit("the tests fail without any change")
-        verdicts = [verdict_of(each, copy) for each in chosen]
+    verdicts = judge(chosen)
     counts = {word: verdicts.count(word) for word in ("killed", "survived", "stale")}
     sys.stdout.write(", ".join(f"{count} {word}" for word, count in counts.items()) + "\n")
     return int(counts["killed"] < len(chosen) or not chosen)
+
+
+def judge(mutants: list[dict]) -> list[str]:
+    """Return a verdict for each mutant, after a run of all their tests without any change."""
+    for library in HEAVY:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(library)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        copy_to(copy)
+        if not passes(sorted({test for each in mutants for test in each["tests"]}), copy):
+            sys.exit("the tests fail without any change")
+        return [verdict_of(each, copy) for each in mutants]
 
 
 def copy_to(folder: Path) -> None:
@@ -67,19 +89,31 @@ def verdict_of(mutant: dict, copy: Path) -> str:
 
 
 def passes(tests: list[str], copy: Path) -> bool:
-    """Say whether the tests pass; that none of them ran is an error, and no verdict."""
-    quiet = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    options = ["-x", "-q", "--library", "numpy", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", *options, *tests]
-    try:
-        ran = subprocess.run(
-            command, check=False, cwd=copy, env=quiet, capture_output=True, timeout=PATIENCE
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    if ran.returncode not in {0, 1, 2}:
-        sys.exit(ran.stdout.decode() + ran.stderr.decode())
-    return ran.returncode == 0
+    """Say whether the tests pass in a process of their own; that none ran is no verdict."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(PATIENCE)  # ends the process
+        code = 3
+        try:
+            code = run(tests, copy)
+        finally:  # without the handlers of the parent, which would remove the copy
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code in {3, 4, 5}:
+        sys.exit(f"pytest ended with code {code} on {', '.join(tests)}")
+    return code == 0
+
+
+def run(tests: list[str], copy: Path) -> int:
+    """Run tests on the copy, in silence, and return the exit code of pytest."""
+    os.chdir(copy)
+    sys.path.insert(0, str(copy))
+    sys.dont_write_bytecode = True
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return int(pytest.main([*OPTIONS, *tests]))
 
 
 if __name__ == "__main__":
