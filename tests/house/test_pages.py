@@ -16,6 +16,7 @@ PAGES = {
     "train-in-torch": ("torch",),
     "constrain-a-layer": ("torch",),
     "train-in-optax": ("optax",),
+    "train-in-flax": ("optax", "flax", "equinox"),
     "clean-a-table": (),
 }
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
