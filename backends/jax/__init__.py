@@ -20,17 +20,22 @@ def _name(key: Any) -> str:
     return str(key)
 
 
-def _same(x: Array) -> Array:
-    return x
+def _checked(derivative: Derivative) -> Callable[[Array], Array]:
+    """Return the identity, whose derivative is refused where that of a derivative is."""
 
+    def same(x: Array) -> Array:
+        return x
 
-def _refuse(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
-    raise NotImplementedError(ONCE)
+    def refuse(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        x, where = primals[0], derivative.where
+        seen = where is not None and not isinstance(x, jax.core.Tracer)
+        if not derivative.twice or (seen and where is not None and not where(x).all()):
+            raise NotImplementedError(ONCE)
+        return x, tangents[0]
 
-
-#: Returns an array whose derivative is refused.
-_once = jax.custom_jvp(_same)
-_once.defjvp(_refuse)
+    identity = jax.custom_jvp(same)
+    identity.defjvp(refuse)
+    return cast("Callable[[Array], Array]", identity)
 
 
 def _is_box(node: object, key: Any) -> bool:
@@ -118,8 +123,8 @@ class JaxBackend(Backend):
             primals: tuple[Array, ...], tangents: tuple[Array, ...]
         ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
             outputs = attached(*primals)  # itself, for derivatives of the derivative
-            if not derivative.twice:
-                primals = (_once(primals[0]), *primals[1:])
+            if not derivative.twice or derivative.where is not None:
+                primals = (_checked(derivative)(primals[0]), *primals[1:])
             moved = derivative.tangent(primals, tangents[: derivative.inputs])
             still = (jax.custom_derivatives.zero_from_primal(y) for y in outputs[len(moved) :])
             return outputs, (*moved, *still)

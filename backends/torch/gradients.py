@@ -1,6 +1,7 @@
 """A derivative that autograd and functorch use in place of that of the operations."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,8 +63,8 @@ class _Reverse(torch.autograd.Function):  # type: ignore[misc]  # torch is not r
         # Gradients of torch are those of the inner product that the derivative speaks of.
         arrays, derivative = ctx.saved_tensors, ctx.derivative
         gradients = derivative.cotangent(arrays, cotangents[: derivative.outputs])
-        if not derivative.twice:
-            gradients = tuple(_once(gradient, arrays[0]) for gradient in gradients)
+        if not derivative.twice or derivative.where is not None:
+            gradients = tuple(_once(gradient, arrays[0], derivative) for gradient in gradients)
         return None, None, *gradients, *[None] * (len(arrays) - derivative.inputs)
 
 
@@ -85,8 +86,8 @@ class _Both(_Reverse):
             for x, dx in zip(arrays, tangents[2 : 2 + derivative.inputs], strict=False)
         )
         moved = derivative.tangent(arrays, given)
-        if not derivative.twice:
-            moved = tuple(_once(y, arrays[0]) for y in moved)
+        if not derivative.twice or derivative.where is not None:
+            moved = tuple(_once(y, arrays[0], derivative) for y in moved)
         return (*moved, *[None] * ctx.still)
 
     @staticmethod
@@ -104,34 +105,42 @@ class _Both(_Reverse):
         return _Both.apply(function, derivative, *stacks), 0
 
 
-def _once(y: Array, x: Array) -> Array:
-    """Return `y`, and refuse to differentiate it in `x`."""
+def _once(y: Array, x: Array, derivative: Derivative) -> Array:
+    """Return `y`, and refuse to differentiate it in `x` where the derivative says so."""
     if torch.compiler.is_compiling() or not asked(x):
         return y
-    return _Once.apply(y, x)
+    # As a partial function: functorch opens tuples among the arguments.
+    return _Once.apply(y, x, partial(_check, derivative))
+
+
+def _check(derivative: Derivative, x: Array, /) -> None:
+    if not derivative.twice or (derivative.where and not bool(torch.all(derivative.where(x)))):
+        raise NotImplementedError(ONCE)
 
 
 class _Once(torch.autograd.Function):  # type: ignore[misc]  # torch is not read by mypy
-    """Returns its first argument, and has no derivative in its second."""
+    """Returns its first argument, and lets no derivative in its second pass unchecked."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(y: Array, x: Array) -> Array:
+    def forward(y: Array, x: Array, check: Callable[[Array], None]) -> Array:
         return y.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Array) -> None:
-        return
+        _, x, ctx.check = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Array) -> tuple[Array, None]:
+    def backward(ctx: Any, cotangent: Array) -> tuple[Array, None, None]:
         if ctx.needs_input_grad[1]:
-            raise NotImplementedError(ONCE)
-        return cotangent, None
+            ctx.check(ctx.saved_tensors[0].detach())
+        return cotangent, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Array | None, other: Array | None) -> Array | None:
+    def jvp(ctx: Any, tangent: Array | None, other: Array | None, _: None) -> Array | None:
         if other is not None:
-            raise NotImplementedError(ONCE)
+            ctx.check(ctx.saved_tensors[0].detach())
         return tangent

@@ -3,6 +3,7 @@
 For the polar factor A is zero and nothing divides by s_i - s_j; for clipping A lies in [0, 1].
 """
 
+from functools import partial
 from typing import NamedTuple
 
 from specdesc._lib.arrays import adjoint
@@ -12,6 +13,9 @@ from specdesc._linalg import krein
 from specdesc._linalg.basic import Balanced, balance, restore, thin_svd
 from specdesc._linalg.krein import Tables
 from specdesc.backends import Backend, Derivative
+
+#: Singular values that differ by this many roundings are taken for different.
+ROUNDINGS = 4.0
 
 #: What a function takes and what it returns.
 Arrays = tuple[Array, ...]
@@ -39,7 +43,7 @@ def of_factor(floor: float, /, *, backend: Backend) -> Derivative:
         moved = _apply(factors, _isometry(factors, kept, backend.xp), moves[0], backend)
         return (_finish(moved * _inverse_scale(factors, backend), x, backend),)
 
-    return Derivative(tangent, tangent)
+    return Derivative(tangent, tangent, where=partial(_distinct, backend=backend))
 
 
 def of_polar(side: str, /, *, backend: Backend) -> Derivative:
@@ -60,7 +64,8 @@ def of_polar(side: str, /, *, backend: Backend) -> Derivative:
         (gradient,) = right.cotangent((adjoint(arrays[0], xp=xp),), flipped)
         return (adjoint(gradient, xp=xp),)
 
-    return Derivative(tangent, cotangent, outputs=2)
+    where = partial(_distinct, backend=backend)
+    return Derivative(tangent, cotangent, outputs=2, where=where)
 
 
 def of_clip(*, backend: Backend) -> Derivative:
@@ -90,7 +95,8 @@ def of_clip(*, backend: Backend) -> Derivative:
         grown = xp.sum(each, axis=-1, keepdims=True)[..., None]
         return _finish(gradient, arrays[0], backend), xp.astype(grown, arrays[1].dtype, copy=False)
 
-    return Derivative(tangent, cotangent, inputs=2)
+    where = partial(_distinct, backend=backend)
+    return Derivative(tangent, cotangent, inputs=2, where=where)
 
 
 def _of_right_polar(backend: Backend) -> Derivative:
@@ -124,7 +130,17 @@ def _of_right_polar(backend: Backend) -> Derivative:
         gradient = first * _inverse_scale(factors, backend) + second * _whole(factors, backend)
         return (_finish(gradient, x, backend),)
 
-    return Derivative(tangent, cotangent, outputs=2)
+    where = partial(_distinct, backend=backend)
+    return Derivative(tangent, cotangent, outputs=2, where=where)
+
+
+def _distinct(x: Array, /, *, backend: Backend) -> Array:
+    """Say of which matrices the rules may be differentiated: that divides by differences of s."""
+    xp = backend.xp
+    s = xp.linalg.svdvals(balance(working(xp, x), backend=backend).matrix)
+    level = ROUNDINGS * max(x.shape[-2:]) * eps(xp, s.dtype) * s[..., :1]
+    apart = xp.all(s[..., :-1] - s[..., 1:] > level, axis=-1)
+    return apart & xp.all(s > level, axis=-1)
 
 
 def _take_apart(x: Array, backend: Backend) -> _Factors:

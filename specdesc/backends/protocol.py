@@ -31,6 +31,9 @@ class Derivative(NamedTuple):
     twice : bool
         Whether these maps may be differentiated themselves. Where not, a library raises
         `NotImplementedError` for a second derivative in the first array.
+    where : callable, optional
+        Takes the first array to a boolean array: at which matrices they may be. A library asks
+        where it may read values, and raises as well.
     """
 
     tangent: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
@@ -38,6 +41,7 @@ class Derivative(NamedTuple):
     outputs: int = 1
     inputs: int = 1
     twice: bool = True
+    where: Callable[[Array], Array] | None = None
 
 
 #: What a leaf says where a `Derivative` may not be differentiated.

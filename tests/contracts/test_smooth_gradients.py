@@ -12,7 +12,16 @@ import array_api_compat.numpy as numpy_namespace
 import numpy as np
 import pytest
 
-from specdesc import minimax, norms, preconditioners, prox, spectral_clip, spectral_map
+from specdesc import (
+    minimax,
+    norms,
+    orthogonalize,
+    polar,
+    preconditioners,
+    prox,
+    spectral_clip,
+    spectral_map,
+)
 from tests import oracles, support
 
 JAX = next(way for way in support.LIBRARIES if way.name == "jax")
@@ -319,6 +328,51 @@ def test_second_derivatives_of_jax_are_refused(name: str, jax: Any) -> None:
     for outer in (jax.jacrev, jax.jacfwd):
         with pytest.raises(NotImplementedError, match="second derivatives"):
             outer(jax.grad(loss))(x)
+
+
+THREE = {
+    "orthogonalize": lambda x: orthogonalize(x, method="svd"),
+    "polar": lambda x: polar(x).hermitian,
+    "clip": lambda x: spectral_clip(x, 1.3),
+}
+
+
+@FORWARD
+@pytest.mark.parametrize("name", THREE)
+def test_second_derivatives_need_singular_values_that_differ(
+    name: str, torch: Any, jax: Any
+) -> None:
+    call = THREE[name]
+    weights = support.gaussian(3, 3, seed=3)
+    generic = support.gaussian(3, 3, seed=1)
+    xp = jax.numpy
+    hessians = {
+        torch.tensor: torch.func.hessian(lambda x: torch.sum(torch.tensor(weights) * call(x) ** 2)),
+        xp.asarray: jax.hessian(lambda x: xp.sum(weights * call(x) ** 2)),
+    }
+    for make, hessian in hessians.items():
+        assert np.isfinite(np.asarray(hessian(make(generic)))).all()
+        for tied in (2.0 * np.eye(3), np.diag([2.0, 2.0, 1.0]), np.diag([2.0, 1.0, 0.0])):
+            with pytest.raises(NotImplementedError, match="second derivatives"):
+                hessian(make(tied))
+    found = [np.asarray(hessian(make(generic))) for make, hessian in hessians.items()]
+    np.testing.assert_allclose(*found, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["SpectralBall", "NuclearBall", "FrobeniusBall", "MaxBall"])
+def test_gradients_in_the_radius_of_a_set(name: str, torch: Any, jax: Any) -> None:
+    x, weights = support.gaussian(4, 3), support.gaussian(4, 3, seed=1)
+    make = getattr(prox, name)
+
+    def value(radius: float) -> float:
+        return inner(weights, make(radius).prox(x))
+
+    expected = (value(0.6 + STEP) - value(0.6 - STEP)) / (2 * STEP)
+    radius = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
+    torch.sum(torch.tensor(weights) * make(radius).prox(torch.tensor(x))).backward()
+    assert float(radius.grad) == pytest.approx(expected, abs=1e-5)
+    found = jax.grad(lambda r: jax.numpy.sum(weights * make(r).prox(jax.numpy.asarray(x))))(0.6)
+    assert float(found) == pytest.approx(expected, abs=1e-5)
 
 
 def test_second_derivatives_that_are_polynomials_are_right(torch: Any) -> None:
