@@ -85,9 +85,11 @@ def render(tables):
             _libraries(tables),
             FUNCTIONS,
             _functions(tables),
+            *_listed(tables, "notes", "Different from the other libraries"),
             *_reasons(tables, "unsupported", "Not supported"),
             *_reasons(tables, "untraced", "Not traced"),
-            *_unverified(tables),
+            *_listed(tables, "unverified", "Written but not verified on the hardware"),
+            "",
         ]
     )
 
@@ -160,14 +162,9 @@ def _reasons(tables, kind, title):
     return [f"\n## {title}\n", *listed] if listed else []
 
 
-def _unverified(tables):
-    listed = [
-        f"- {name}: {what}"
-        for name, table in tables.items()
-        for what in table.get("unverified", [])
-    ]
-    title = "\n## Written but not verified on the hardware\n"
-    return [title, *listed, ""] if listed else [""]
+def _listed(tables, kind, title):
+    listed = [f"- {name}: {what}" for name, table in tables.items() for what in table.get(kind, [])]
+    return [f"\n## {title}\n", *listed] if listed else []
 
 
 def _table(header, rows):

@@ -72,10 +72,10 @@ def spectral_clip(x: Array, radius: float | Array, /) -> Array:
     On a device two passes of products. The error is c max(m, n) eps s_1, as long as the radius is
     at least 1e-3 ||x||_F; below, the result is in the ball and its error at most the radius.
 
-    Elsewhere (JAX and traced arrays on a CPU, dask) small matrices and double precision take the
-    SVD, others two orthogonalizations by polynomials, of x and of x xᴴ - radius² I. Their error is
-    c max(m, n) eps s_1² / radius, down to a radius of about sqrt(eps) s_1, where it stays. Without
-    an SVD (dask), eps stands for 1e-11 / max(m, n) in double precision.
+    Elsewhere (JAX and traced arrays on a CPU, matrices in many chunks of dask that are not long)
+    small matrices and double precision take the SVD, others two orthogonalizations by polynomials,
+    of x and of x xᴴ - radius² I. Their error is c max(m, n) eps s_1² / radius, down to a radius of
+    about sqrt(eps) s_1, where it stays.
 
     On torch and JAX the result is differentiable in `x` and in `radius`.
 
@@ -117,10 +117,18 @@ def clip(x: Array, radius: float | Array, allowed: float, /, *, backend: Backend
         radii = xp.broadcast_to(xp.astype(radius, real)[..., None, None], shape)
     positive = isinstance(radius, float) and radius > 0
     way = partial(_clip, allowed=allowed, positive=positive, backend=backend)
+    if backend.streams:
+        return backend.per_matrix(partial(_clip_chunk, allowed, positive), x, radii, spectral=True)
     if not backend.differentiates:
         return way(x, radii)
     rule = derivative.of_clip(backend=backend)
     return backend.differentiable(lambda y, r: (way(y, r),), rule)(x, radii)[0]
+
+
+def _clip_chunk(allowed: float, positive: bool, backend: Backend, x: Array, radius: Array) -> Array:
+    if 0 in x.shape:
+        return zeros(x.shape, x, backend=backend)
+    return _clip(x, radius, allowed=allowed, positive=positive, backend=backend)
 
 
 def _clip(x: Array, radius: Array, /, *, allowed: float, positive: bool, backend: Backend) -> Array:
@@ -145,11 +153,10 @@ def _rescale(y: Array, balanced: Balanced, xp: Namespace) -> Array:
 
 def _by_values(x: Array, radius: Array, allowed: float, backend: Backend) -> tuple[Array, Array]:
     """Return clipped wide matrices, and which of the inputs need no clipping, as (..., 1, 1)."""
-    no_svd = "orthogonalize[svd]" in backend.capabilities.unsupported
     small, branches = x.shape[-2] <= SMALL, backend.branches
     if branches and not small:
         return _one_by_one(x, radius, allowed, backend)
-    if not no_svd and (small or eps(backend.xp, x.dtype) < LEAST_FLOOR):
+    if small or eps(backend.xp, x.dtype) < LEAST_FLOOR:
         return _by_svd(x, radius, allowed, backend)
     return _by_polynomials(x, radius, backend)
 

@@ -121,7 +121,8 @@ def orthogonalize(
     floor : float, optional
         The smallest singular value that must reach `tol`, relative to the largest, in (0, 1). None,
         the default, measures it where values can be read without waiting (NumPy, and torch on a
-        CPU outside of compilation), and is 1e-3 elsewhere (JAX, dask, GPUs, traced arrays).
+        CPU outside of compilation), and is 1e-3 elsewhere (JAX, GPUs, traced arrays, and
+        square matrices in many chunks of dask).
     method : str
         How the factor is computed:
 

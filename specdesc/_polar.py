@@ -1,6 +1,7 @@
 """The polar decomposition and functions of the singular values, to working accuracy."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 from specdesc._lib.arrays import adjoint
@@ -72,8 +73,14 @@ def polar(x: Array, /, *, side: Literal["left", "right"] = "right") -> Polar:
     with backend.guard(x):
         if 0 in x.shape:
             return _polar(x, side, backend)
+        if backend.streams:
+            return Polar(*backend.per_matrix(partial(_of_chunks, side), x, spectral=True))
         rule = derivative.of_polar(side, backend=backend)
         return Polar(*backend.differentiable(lambda y: _polar(y, side, backend), rule)(x))
+
+
+def _of_chunks(side: str, backend: Backend, x: Array) -> tuple[Array, ...]:
+    return tuple(_polar(x, side, backend))
 
 
 def _polar(x: Array, side: str, backend: Backend) -> Polar:
@@ -158,7 +165,15 @@ def spectral_map(x: Array, fun: Callable[[Array], Array], /) -> Array:
     with backend.guard(x):
         if 0 in x.shape:
             return zeros(x.shape, x, backend=backend)
+        if backend.streams:
+            return backend.per_matrix(partial(_map_chunk, fun), x, spectral=True)
         return _spectral_map(x, fun, backend)
+
+
+def _map_chunk(fun: Callable[[Array], Array], backend: Backend, x: Array) -> Array:
+    if 0 in x.shape:
+        return zeros(x.shape, x, backend=backend)
+    return _spectral_map(x, fun, backend)
 
 
 def _spectral_map(x: Array, fun: Callable[[Array], Array], backend: Backend) -> Array:

@@ -105,7 +105,7 @@ def preconditioned_step(
         length = step_of(step, x, backend)
         if length.ndim:
             length = length[..., None]
-        start, finite = replace_broken(x, backend=backend)
+        start, finite = replace_broken(x, backend=backend, by_entry=True)
         direction = preconditioner.apply(d, backend=backend)
         y = restore(start - xp.astype(length, x.dtype) * direction, finite, backend=backend)
         return g.preconditioned_point(y, step, preconditioner, backend=backend)[0]

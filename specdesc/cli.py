@@ -323,6 +323,7 @@ def _describe(name: str) -> str:
         f"  functions: {'all but those below' if table.unsupported else 'all'}",
     ]
     lines += [f"    {function}: {reason}" for function, reason in table.unsupported.items()]
+    lines += [f"  different: {what}" for what in table.notes]
     lines += [f"  not traced: {what}: {why}" for what, why in table.untraced.items()]
     lines += [f"  unverified: {what}" for what in table.unverified]
     return "\n".join(lines)

@@ -16,7 +16,8 @@ singular values are asked for, unless a class says otherwise.
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import ClassVar, Protocol
 
 from specdesc._lib.arrays import per_batch
 from specdesc._lib.checks import check_positive_rank, check_rank
@@ -170,12 +171,10 @@ class _Norm:
         backend = enter(f"norms.{type(self).__name__}", x)
         self._check(x)
         with backend.guard(x):
-            balanced = balance(working(backend.xp, x), backend=backend)
-            size = per_batch(balanced.scale)
-            if 0 in x.shape:
-                return 0.0 * size
-            norm = measure(balanced.matrix, backend) * size
-            return restore(norm, per_batch(balanced.finite), backend=backend)
+            if backend.streams:
+                kernel = partial(_measured, measure)
+                return backend.per_matrix(kernel, x, spectral=self._is_spectral)
+            return _measured(measure, backend, x)
 
     def _uphill(self, g: Array, length: float | None) -> Array:
         backend = enter(f"norms.{type(self).__name__}", g)
@@ -184,25 +183,42 @@ class _Norm:
     def uphill(self, g: Array, length: float | None, /, *, backend: Backend) -> Array:
         """Return the steepest ascent times a length, or times the dual norm for None."""
         check_supported(f"norms.{type(self).__name__}", backend)
-        xp = backend.xp
         self._check(g)
         with backend.guard(g):
             if 0 in g.shape:
                 return zeros(tuple(g.shape), g, backend=backend)
-            balanced = balance(working(xp, g), backend=backend)
-            x = balanced.matrix
-            direction = self._ascent(x, backend)
-            if length is None:
-                size = self._dual(x, backend)[..., None, None] * balanced.scale
-                direction = xp.astype(size, x.dtype) * direction
-            elif length != 1.0:
-                direction = length * direction
-            direction = restore(direction, balanced.finite, backend=backend)
-            return xp.astype(direction, g.dtype, copy=False)
+            kernel = partial(self._climbed, length)
+            if not backend.streams:
+                return kernel(backend, g)
+            if self._is_elementwise and length is not None:
+                return backend.per_entry(kernel, g)
+            return backend.per_matrix(kernel, g, spectral=self._is_spectral)
+
+    # Whether the ascent commutes with isometries, and whether it has entries of their own.
+    _is_spectral: ClassVar[bool] = False
+    _is_elementwise: ClassVar[bool] = False
+
+    def _climbed(self, length: float | None, backend: Backend, g: Array) -> Array:
+        """Return what `uphill` does, of matrices that are checked."""
+        xp = backend.xp
+        if 0 in g.shape:
+            return zeros(tuple(g.shape), g, backend=backend)
+        balanced = balance(working(xp, g), backend=backend)
+        x = balanced.matrix
+        direction = self._ascent(x, backend)
+        if length is None:
+            size = self._dual(x, backend)[..., None, None] * balanced.scale
+            direction = xp.astype(size, x.dtype) * direction
+        elif length != 1.0:
+            direction = length * direction
+        direction = restore(direction, balanced.finite, backend=backend)
+        return xp.astype(direction, g.dtype, copy=False)
 
 
 class _OfSpectrum(_Norm):
     """A norm of the singular values: `_norm`, `_dual_norm` and `_atom` say all of it."""
+
+    _is_spectral: ClassVar[bool] = True
 
     def _norm(self, s: Array, xp: Namespace) -> Array:
         raise NotImplementedError
@@ -500,6 +516,8 @@ class Max(_Norm):
            [-1., -1.]])
     """
 
+    _is_elementwise: ClassVar[bool] = True
+
     def _value(self, x: Array, backend: Backend) -> Array:
         return backend.xp.max(backend.xp.max(backend.xp.abs(x), axis=-1), axis=-1)
 
@@ -599,6 +617,16 @@ class Rows(MaxVectorNorm):
     """
 
     axis: int = field(default=-1, init=False)
+
+
+def _measured(measure: Callable[[Array, Backend], Array], backend: Backend, x: Array) -> Array:
+    """Return a number of each matrix, measured at an ordinary scale."""
+    balanced = balance(working(backend.xp, x), backend=backend)
+    size = per_batch(balanced.scale)
+    if 0 in x.shape:
+        return 0.0 * size
+    norm = measure(balanced.matrix, backend) * size
+    return restore(norm, per_batch(balanced.finite), backend=backend)
 
 
 def _over(x: Array, sizes: Array, backend: Backend) -> Array:

@@ -1,19 +1,23 @@
-"""dask: element-wise work, reductions and products of chunked arrays; nothing is computed."""
+"""dask: chunked arrays; functions run on the chunks, and nothing is computed."""
 
-import array_api_compat.dask.array
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import dask.array
 from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities
+
+from . import blocks, long, namespace
 
 
 class DaskBackend(Backend):
     """Lazy chunked arrays of dask."""
 
     name = "dask"
-    xp = array_api_compat.dask.array
+    xp = namespace
     capabilities = Capabilities.read(__name__)
     warns = True  # NumPy does, when chunks are computed
+    streams: ClassVar[bool] = True
 
     def owns(self, kind: type, /) -> bool:
         """Claim dask arrays."""
@@ -41,6 +45,27 @@ class DaskBackend(Backend):
     def to_host(self, x: Array, /) -> Array:
         """Compute `x`."""
         return x.compute()
+
+    def per_matrix(
+        self,
+        kernel: Callable[..., Any],
+        x: Array,
+        /,
+        *others: Array | None,
+        spectral: bool = False,
+        by_products: bool = False,
+    ) -> Any:
+        """Run `kernel` on each chunk of whole matrices, and on small factors of long ones."""
+        if 0 in x.shape:
+            return kernel(self, x, *others)
+        if blocks.is_whole(x):
+            return blocks.whole(kernel, x, *others)
+        found = long.reduced(kernel, x, *others) if spectral and long.side(x) else None
+        return kernel(self, x, *others) if found is None else found
+
+    def per_entry(self, kernel: Callable[..., Array], x: Array, /, *others: Array) -> Array:
+        """Run `kernel` on each chunk; a NaN or an inf is NaN in its entry alone."""
+        return blocks.entry_by_entry(kernel, x, *others)
 
 
 BACKEND = DaskBackend()

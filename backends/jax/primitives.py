@@ -44,4 +44,10 @@ class JaxPrimitives(Primitives):
     ) -> Array:
         """Return ``beta x + alpha z⁻¹ x``."""
         lower = self.xp.linalg.cholesky(z)
+        if x.shape[-1] >= 2 * x.shape[-2]:
+            # The inverse of the small square: a long matrix that is sharded stays where it is, and
+            # a triangular solve would gather it.
+            one = self.xp.eye(z.shape[-1], dtype=z.dtype)
+            inverse = jax.scipy.linalg.cho_solve((lower, True), self.xp.broadcast_to(one, z.shape))
+            return self.addmm(beta, x, alpha * inverse, x)
         return beta * x + alpha * jax.scipy.linalg.cho_solve((lower, True), x)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ClassVar
 
 import array_api_compat.torch
 
@@ -9,7 +10,7 @@ import torch
 from specdesc._lib.typing import Array, Device
 from specdesc.backends import Backend, Capabilities, Derivative
 
-from . import gradients
+from . import gradients, spread
 from .primitives import TorchPrimitives
 
 #: Whether oneDNN multiplies bfloat16 natively on this CPU: asked once, for the tracer's sake.
@@ -52,6 +53,10 @@ class TorchBackend(Backend):
     def owns(self, kind: type, /) -> bool:
         """Claim tensors and their subclasses: parameters, fake and functional tensors."""
         return issubclass(kind, torch.Tensor)
+
+    def of_type(self, kind: type, /) -> Backend:
+        """Return the backend of tensors that are spread over processes, for those."""
+        return SPREAD if spread.is_spread(kind) else self
 
     def check(self, x: Array, /) -> None:
         """Refuse layouts that have no dense linear algebra."""
@@ -128,4 +133,43 @@ class TorchBackend(Backend):
             torch.accelerator.synchronize()
 
 
+class SpreadBackend(TorchBackend):
+    """Tensors of torch.distributed: `DTensor`."""
+
+    xp = spread.NAMESPACE
+    primitives_type = spread.SpreadPrimitives
+    streams: ClassVar[bool] = True
+
+    def of_type(self, kind: type, /) -> Backend:
+        """Return this backend."""
+        return self
+
+    def may_branch(self, x: Array, /) -> bool:
+        """Say no: a look at a value is a question to all processes."""
+        return False
+
+    def place(self, x: Array, /) -> Device:
+        """Return where new arrays are made: beside the parts of `x`, or on every process."""
+        return spread.Place(x.device_mesh, tuple(x.placements), tuple(x.shape), x.device)
+
+    def per_matrix(
+        self,
+        kernel: Callable[..., Any],
+        x: Array,
+        /,
+        *others: Array | None,
+        spectral: bool = False,
+        by_products: bool = False,
+    ) -> Any:
+        """Run `kernel` on whole matrices, each on some process, or on long ones where they are."""
+        if by_products and spread.is_long(x):
+            return kernel(self, x, *others)
+        return spread.per_matrix(kernel, x, others)
+
+    def per_entry(self, kernel: Callable[..., Array], x: Array, /, *others: Array) -> Array:
+        """Run `kernel` on the part that is here."""
+        return spread.per_entry(kernel, x, others)
+
+
 BACKEND = TorchBackend()
+SPREAD = SpreadBackend()

@@ -147,8 +147,15 @@ def all_finite(x: Array, /, *, xp: Namespace) -> Array:
     return xp.all(xp.all(xp.isfinite(x), axis=-1, keepdims=True), axis=-2, keepdims=True)
 
 
-def replace_broken(x: Array, /, *, backend: Backend) -> tuple[Array, Array]:
-    """Return `x` with zeros for each matrix that is not finite, and which matrices are."""
+def replace_broken(x: Array, /, *, backend: Backend, by_entry: bool = False) -> tuple[Array, Array]:
+    """Return `x` with zeros for each matrix that is not finite, and which matrices are.
+
+    `by_entry` is for functions of entries: where chunks stream no chunk waits for another one, and
+    zeros are for entries.
+    """
+    if by_entry and backend.streams:
+        finite = backend.xp.isfinite(x)
+        return backend.xp.where(finite, x, scalar(backend, 0.0, x)), finite
     if backend.branches and 0 not in x.shape:
         finite = backend.xp.isfinite(_extent(x, backend.xp))  # two reductions and no temporary
         if bool(backend.xp.all(finite)):

@@ -35,13 +35,24 @@ class Solution(NamedTuple):
 
 
 def orthogonal_factor(
-    x: Array, request: Request, start: Array | None = None, /, *, backend: Backend
+    x: Array,
+    request: Request,
+    start: Array | None = None,
+    /,
+    *,
+    backend: Backend,
+    as_it_is: bool = False,
 ) -> tuple[Array, ...]:
     """Return what `orthogonalize` does, of arrays that are checked: the factor first.
 
     Behind it, where the full output is asked for, error, rank, products and status, and the next
-    start if one was given.
+    start if one was given. `as_it_is` says that `x` is not to be cut into chunks.
     """
+    if backend.streams and not as_it_is:
+        given = () if start is None else (start,)
+        kernel = partial(_of_chunks, request, x.shape)
+        by_products = request.method not in ("svd", "rational") and start is None
+        return tuple(backend.per_matrix(kernel, x, *given, spectral=True, by_products=by_products))
     method = _resolved(x, request, backend)
     if method != "svd" or request.method == "svd":
         return _by_method(x, request, method, start, backend)
@@ -49,6 +60,40 @@ def orthogonal_factor(
         return _by_method(x, request, method, start, backend)
     except backend.not_converged:  # of a finite matrix, too: nobody asked for an SVD
         return _by_method(x, request, "polynomial", start, backend)
+
+
+def _of_chunks(
+    request: Request, shape: tuple[int, ...], backend: Backend, x: Array, start: Array | None = None
+) -> tuple[Array, ...]:
+    """Return the factor of matrices of a shape, from themselves or from their small factors."""
+    longest, asked = max(shape[-2:]), request
+    reduced = max(x.shape[-2:]) < longest and 0 not in x.shape
+    if reduced and request.method in ("auto", "svd"):
+        # What is rounding in the large matrix is no direction of the small one.
+        least = max(request.floor or 0.0, longest * eps(backend.xp, x.dtype))
+        request = request._replace(method="svd", floor=least)
+    full = orthogonal_factor(x, request, start, backend=backend, as_it_is=True)
+    if not asked.full_output:
+        return full[:1]
+    return _widened(x, full, longest, request, backend) if reduced else full
+
+
+def _widened(
+    x: Array, full: tuple[Array, ...], longest: int, request: Request, backend: Backend
+) -> tuple[Array, ...]:
+    """Add to the error what the reduction of long matrices to `x` may have done."""
+    xp, (factor, error, rank, products, status, *start) = backend.xp, full
+    unit = eps(xp, x.dtype)
+    balanced = balance(working(xp, x), backend=backend)
+    s = xp.linalg.svdvals(balanced.matrix)
+    kept = s > max(request.floor or 0.0, longest * unit) * s[..., :1]
+    smallest = xp.min(xp.where(kept, s, s[..., :1]), axis=-1)
+    spread = s[..., 0] / xp.where(smallest > 0, smallest, xp.ones_like(smallest))
+    error = error + xp.astype(4 * longest**0.5 * unit * spread, error.dtype)
+    tol = float("inf") if request.tol is None else request.tol
+    certified = (error <= tol) & xp.isfinite(error)
+    status = xp.where((status == 0) & xp.logical_not(certified), xp.ones_like(status), status)
+    return factor, error, rank, products, status, *start
 
 
 def _by_method(
@@ -74,8 +119,9 @@ def _resolved(x: Array, request: Request, backend: Backend) -> Method:
     """Return the method that was the fastest where it was measured: eager, on a CPU."""
     if request.method != "auto":
         return request.method
-    if on_device(x, backend):
-        return "polynomial"  # an SVD waits, and costs a hundred times as much
+    if on_device(x, backend) or backend.streams:
+        # An SVD waits, and costs a hundred times as much; or it needs all of a matrix in one chunk.
+        return "polynomial"
     xp, (_, floor) = backend.xp, request[:2]
     finest = plan.goal(None, eps(xp, x.dtype), half=is_half(xp, x.dtype))
     goal = finest if request.tol is None else request.tol

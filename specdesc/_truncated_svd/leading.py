@@ -87,6 +87,26 @@ def leading_triplets(
     kept = start if carry else None
     if isinstance(x, LinearOperator):
         return _of_operator(x, task, start, kept, backend)
+    if backend.streams and 0 not in shape:
+        moving = step if start is not None and not isinstance(step, int) else None
+        kernel = partial(_of_chunks, request._replace(start=None))
+        full = backend.per_matrix(kernel, x, start, moving, spectral=True)
+        return TruncatedSVD(*full)
+    return _of_whole(x, request, backend)
+
+
+def _of_chunks(
+    request: Request, backend: Backend, x: Array, start: Array | None, step: Array | None
+) -> TruncatedSVD:
+    request = request._replace(start=start, step=request.step if step is None else step)
+    return _of_whole(x, request, backend)
+
+
+def _of_whole(x: Array, request: Request, backend: Backend) -> TruncatedSVD:
+    rank, tol, start, seed, step, carry = request
+    shape = tuple(x.shape)
+    task = Task(rank, subspace.width(rank, shape) if carry else rank, tol or 0.0, seed, step)
+    kept = start if carry else None
     if 0 in shape:
         return _empty(x, rank, backend)
     balanced = balance(working(backend.xp, x), backend=backend)

@@ -20,6 +20,8 @@ class Capabilities:
         Names of the dtypes that the functions take.
     branches : str
         Where code may look at values, in words.
+    notes : tuple of str
+        In what the functions differ here from the other libraries.
     unsupported : mapping from str to str
         Public functions that raise `NotImplementedError` here, with the reason.
     untraced : mapping from str to str
@@ -32,6 +34,7 @@ class Capabilities:
     minimum: str
     dtypes: tuple[str, ...]
     branches: str
+    notes: tuple[str, ...] = ()
     unsupported: Mapping[str, str] = field(default_factory=dict)
     untraced: Mapping[str, str] = field(default_factory=dict)
     unverified: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class Capabilities:
             minimum=table["minimum"],
             dtypes=tuple(table["dtypes"]),
             branches=table["branches"],
+            notes=tuple(table.get("notes", ())),
             unsupported=table.get("unsupported", {}),
             untraced=table.get("untraced", {}),
             unverified=tuple(table.get("unverified", ())),

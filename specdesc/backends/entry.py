@@ -70,6 +70,12 @@ def enter(function: str, *arrays: Array, names: tuple[str, ...] = ("x",), ndim: 
     return _bound(leaf, type(first), branches, leaf.place(first))
 
 
+def bound_to(x: Array, /) -> Backend:
+    """Return the backend of an array that needs no check, such as a chunk of one that had it."""
+    leaf = _leaf_of(x, "x")
+    return _bound(leaf, type(x), leaf.may_branch(x), leaf.place(x))
+
+
 def check_supported(function: str, backend: Backend, /) -> None:
     """Raise `NotImplementedError` where the capability table says so, with its reason."""
     reason = backend.capabilities.unsupported.get(function)
@@ -108,7 +114,8 @@ def _remember_owner(kind: type, /) -> bool:
     """Find the leaf that owns arrays of one type, once."""
     if kind not in _OWNERS:
         leaves = filter(None, map(loaded, registered()))
-        _OWNERS[kind] = next((leaf for leaf in leaves if leaf.owns(kind)), None)
+        leaf = next((leaf for leaf in leaves if leaf.owns(kind)), None)
+        _OWNERS[kind] = None if leaf is None else leaf.of_type(kind)
     return True
 
 

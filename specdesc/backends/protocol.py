@@ -99,6 +99,10 @@ class Backend(ABC):
     def owns(self, kind: type, /) -> bool:
         """Say whether objects of this type are arrays of this library, traced ones included."""
 
+    def of_type(self, kind: type, /) -> "Backend":
+        """Return the backend for arrays of one type: this one, unless the library has several."""
+        return self
+
     @abstractmethod
     def may_branch(self, x: Array, /) -> bool:
         """Say whether code may read values of `x` without waiting for a device or a tracer."""
@@ -161,6 +165,47 @@ class Backend(ABC):
         Either serves: it is asked for functions that treat all entries alike.
         """
         raise NotImplementedError
+
+    # Whether a matrix may be spread over chunks that are never in memory together: then functions
+    # of entries make no entry depend on the others.
+    streams: ClassVar[bool] = False
+
+    def per_matrix(
+        self,
+        kernel: Callable[..., Any],
+        x: Array,
+        /,
+        *others: Array | None,
+        spectral: bool = False,
+        by_products: bool = False,
+    ) -> Any:
+        """Return ``kernel(backend, x, *others)``, a function of each matrix of a stack.
+
+        A library of chunks runs it chunk by chunk, with the backend of what the chunks are made of.
+
+        Parameters
+        ----------
+        kernel : callable
+            Returns an array, or a tuple of arrays and None. It takes empty stacks too.
+        x : array, shape (..., m, n)
+            A stack.
+        *others : array or None
+            With the batch shape in front, or without axes.
+        spectral : bool
+            Whether kernel(Q x) is Q kernel(x) for an isometry Q in those outputs that have the long
+            side of `x` once, and kernel(x) in the others. Then `x` may be reduced to a small square
+            before; what of `others` has the long side is a hint that comes as None.
+        by_products : bool
+            Whether the kernel is made of products, which some libraries run on matrices in parts.
+        """
+        return kernel(self, x, *others)
+
+    def per_entry(self, kernel: Callable[..., Array], x: Array, /, *others: Array) -> Array:
+        """Return ``kernel(backend, x, *others)``, a function of each entry, with the dtype of `x`.
+
+        `others` have as many axes as `x` and broadcast against it, or have none.
+        """
+        return kernel(self, x, *others)
 
     def open_node(self, node: object, /) -> Opened | None:
         """Return what is inside a container that this library knows, None for anything else.

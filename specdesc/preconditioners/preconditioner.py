@@ -1,6 +1,7 @@
 """The map grad phi* of one kernel in one geometry."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from specdesc._lib.checks import check_number, plain
@@ -85,16 +86,28 @@ class Preconditioner:
         with backend.guard(x):
             if 0 in x.shape:
                 return zeros(x.shape, x, backend=backend)
-            return backend.xp.astype(self._map(x, backend), x.dtype, copy=False)
+            if not backend.streams:
+                return self._applied(backend, x)
+            if self.geometry == "elementwise" and not self.normalize:
+                return backend.per_entry(self._applied, x)
+            spectral = self.geometry in ("spectral", "global")
+            return backend.per_matrix(self._applied, x, spectral=spectral)
+
+    def _applied(self, backend: Backend, x: Array) -> Array:
+        if 0 in x.shape:
+            return zeros(x.shape, x, backend=backend)
+        return backend.xp.astype(self._map(x, backend), x.dtype, copy=False)
 
     def conjugate(self, x: Array, /) -> Array:
         """Return phi*(x) for every matrix, of the batch shape."""
-        backend, kernel = self._enter(x), self.kernel
-        xp = backend.xp
+        backend = self._enter(x)
         with backend.guard(x):
-            taken = magnitudes.take_apart(x, self.geometry, backend=backend)
-            t = over(taken.magnitudes, self.eps, xp=xp)
-            return total(self.eps * kernel.conjugate(t, xp=xp), taken, backend)
+            return self._measured(self._conjugate, x, backend)
+
+    def _conjugate(self, backend: Backend, x: Array) -> Array:
+        taken = magnitudes.take_apart(x, self.geometry, backend=backend)
+        t = over(taken.magnitudes, self.eps, xp=backend.xp)
+        return total(self.eps * self.kernel.conjugate(t, xp=backend.xp), taken, backend)
 
     def reference(self, x: Array, /) -> Array:
         """Return phi(x) for every matrix, of the batch shape; inf outside of its domain.
@@ -102,15 +115,26 @@ class Preconditioner:
         As for a set, magnitudes beyond the domain by at most 8 max(m, n) eps, relative, count as
         its border, so that phi is finite at every image of a map whose phi is finite there.
         """
-        backend, kernel = self._enter(x), self.kernel
-        xp = backend.xp
+        backend = self._enter(x)
         with backend.guard(x):
-            taken = magnitudes.take_apart(x, self.geometry, backend=backend)
-            s = taken.magnitudes
-            if kernel.limit < math.inf:
-                room = kernel.limit * (1.0 + magnitudes.slack(x, xp=xp))
-                s = xp.where(s <= room, xp.clip(s, max=kernel.limit), s)
-            return total(self.eps * kernel.reference(s, xp=xp), taken, backend)
+            return self._measured(self._reference, x, backend)
+
+    def _reference(self, backend: Backend, x: Array) -> Array:
+        xp, kernel = backend.xp, self.kernel
+        taken = magnitudes.take_apart(x, self.geometry, backend=backend)
+        s = taken.magnitudes
+        if kernel.limit < math.inf:
+            border = kernel.limit * (1.0 + magnitudes.slack(x, xp=xp))
+            s = xp.where(s <= border, xp.clip(s, max=kernel.limit), s)
+        return total(self.eps * kernel.reference(s, xp=xp), taken, backend)
+
+    def _measured(
+        self, measure: Callable[[Backend, Array], Array], x: Array, backend: Backend
+    ) -> Array:
+        """Return a number of each matrix."""
+        if not backend.streams:
+            return measure(backend, x)
+        return backend.per_matrix(measure, x, spectral=self.geometry in ("spectral", "global"))
 
     def _enter(self, x: Array) -> Backend:
         backend = enter("preconditioners", x)
@@ -128,11 +152,9 @@ class Preconditioner:
         """
         if self.geometry != "spectral" or not self.normalize or backend.branches:
             return False
-        missing = "preconditioners[spectral]" in backend.capabilities.unsupported
-        dear = missing or backend.multiplies(x)
-        return (
-            dear and inverse_root.has(self.kernel) and inverse_root.resolved(x, self.eps, backend)
-        )
+        if not backend.multiplies(x):
+            return False
+        return inverse_root.has(self.kernel) and inverse_root.resolved(x, self.eps, backend)
 
     def _map(self, x: Array, backend: Backend) -> Array:
         xp = backend.xp

@@ -1,6 +1,8 @@
 """What the functions and sets of this package share: from matrices to magnitudes and back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, overload, runtime_checkable
 
@@ -122,20 +124,26 @@ class Operator:
     def value(self, x: Array, /) -> Array:
         """Return the value of every point, of the batch shape; 0 or inf for a set."""
         backend, matrix = self._enter(x)
-        xp = backend.xp
         with backend.guard(x):
             if 0 in matrix.shape:
                 return _none(matrix, backend)
-            taken = self._take_apart(matrix, backend)
-            slack = magnitudes.slack(matrix, xp=xp)
-            if self.is_set:
-                none = _none(matrix, backend)
-                inside = self._inside(taken, slack, backend)
-                value = xp.where(inside, none, xp.full_like(none, float("inf")))
-            else:
-                penalty: Penalty = self.profile
-                value = penalty.value(taken.magnitudes, slack, xp=xp)
-            return magnitudes.number(value, taken, backend=backend)
+            if backend.streams:
+                return backend.per_matrix(self._value, matrix)
+            return self._value(backend, matrix)
+
+    def _value(self, backend: Backend, x: Array) -> Array:
+        if 0 in x.shape:
+            return _none(x, backend)
+        xp, taken = backend.xp, self._take_apart(x, backend)
+        slack = magnitudes.slack(x, xp=xp)
+        if self.is_set:
+            none = _none(x, backend)
+            inside = self._inside(taken, slack, backend)
+            value = xp.where(inside, none, xp.full_like(none, float("inf")))
+        else:
+            penalty: Penalty = self.profile
+            value = penalty.value(taken.magnitudes, slack, xp=xp)
+        return magnitudes.number(value, taken, backend=backend)
 
     def violation(self, x: Array, /) -> Array:
         """Return how far every point is from meeting the constraints, in the units of `x`.
@@ -148,10 +156,17 @@ class Operator:
                 none = _none(matrix, backend)
                 finite = all_finite(matrix, xp=backend.xp)[..., 0, 0]
                 return restore(none, finite, backend=backend)
-            taken = self._take_apart(matrix, backend)
-            profile: SetProfile = self.profile
-            violation = profile.violation(taken.magnitudes, xp=backend.xp)
-            return magnitudes.number(violation, taken, backend=backend)
+            if backend.streams:
+                return backend.per_matrix(self._violation, matrix)
+            return self._violation(backend, matrix)
+
+    def _violation(self, backend: Backend, x: Array) -> Array:
+        if 0 in x.shape:
+            return _none(x, backend)
+        taken = self._take_apart(x, backend)
+        profile: SetProfile = self.profile
+        violation = profile.violation(taken.magnitudes, xp=backend.xp)
+        return magnitudes.number(violation, taken, backend=backend)
 
     def prox(self, y: Array, step: float | Array = 1.0, /) -> Array:
         """Return argmin over x of value(x) + ||x - y||² / (2 step); for a set the projection."""
@@ -165,13 +180,45 @@ class Operator:
             backend = check_step(step, matrix, backend)
             if 0 in matrix.shape:
                 return zeros(y.shape, y, backend=backend)
-            direct = self._direct(matrix, backend)
-            if direct is not None:
-                return direct
-            size = step_of(step, matrix, backend)
-            taken = self._take_apart(matrix, backend)
-            point = self._in_frame(taken, Phi(Quadratic(), 1.0, size), backend)
-            return backend.xp.reshape(point, y.shape)
+            if backend.streams:
+                return backend.xp.reshape(self._by_chunks(matrix, step, backend), y.shape)
+            return backend.xp.reshape(self._point(backend, matrix, step), y.shape)
+
+    def _by_chunks(self, y: Array, step: float | Array, backend: Backend) -> Array:
+        """Return the prox of matrices that may be spread over chunks."""
+        given: tuple[Array, ...] = ()
+        if isinstance(step, (int, float)):
+            check_non_negative(step, "step")
+        else:
+            check_per_matrix(backend, step, y, "step")
+            given = (step,)
+        if self._is_elementwise:
+            broad = (each[..., None, None] if each.ndim else each for each in given)
+            return backend.per_entry(partial(_of_entries, self._point, step), y, *broad)
+        kernel = partial(_at_step, self._point, step)
+        spectral = self._is_spectral
+        return backend.per_matrix(kernel, y, *given, spectral=spectral)
+
+    @property
+    def _is_elementwise(self) -> bool:
+        """Whether every entry of the prox depends on one entry."""
+        return not self.frame.unitary and bool(self.profile.separable)
+
+    @property
+    def _is_spectral(self) -> bool:
+        """Whether prox(Q y) is Q prox(y) for an isometry Q."""
+        return self.frame.unitary or self.frame == NORM
+
+    def _point(self, backend: Backend, y: Array, step: float | Array) -> Array:
+        """Return the prox of matrices."""
+        if 0 in y.shape:
+            return zeros(y.shape, y, backend=backend)
+        direct = self._direct(y, backend)
+        if direct is not None:
+            return direct
+        size = step_of(step, y, backend)
+        taken = self._take_apart(y, backend)
+        return self._in_frame(taken, Phi(Quadratic(), 1.0, size), backend)
 
     @overload
     def anisotropic_prox(
@@ -247,19 +294,26 @@ class Operator:
         *,
         backend: Backend,
         full_output: bool = False,
+        as_it_is: bool = False,
     ) -> tuple[Array, Array | None]:
-        """Return the anisotropic prox of an array that was checked; its status if asked."""
+        """Return the anisotropic prox of an array that was checked; its status if asked.
+
+        `as_it_is` says that `y` is a stack of matrices that is not to be cut into chunks.
+        """
         geometry = preconditioner.geometry
         how = geometries.how(self, geometry)
         if how is None:
             raise geometries.missing(self, geometry)
-        matrix = self._admit(y, "y", backend)
+        matrix = y if as_it_is else self._admit(y, "y", backend)
         with backend.guard(y):
             backend = check_step(step, matrix, backend)
             if 0 in matrix.shape:
                 point = zeros(y.shape, y, backend=backend)
                 status = backend.xp.astype(_none(matrix, backend), backend.xp.int32)
                 return point, status if full_output else None
+            if backend.streams and not (as_it_is or full_output):
+                point = self._preconditioned_by_chunks(matrix, step, preconditioner, backend)
+                return backend.xp.reshape(point, y.shape), None
             alike = not geometries.needs_kernel(self, geometry)
             direct = self._direct(matrix, backend) if alike else None
             if direct is not None and not full_output:
@@ -268,6 +322,28 @@ class Operator:
             point, status = self._anisotropic(matrix, size, preconditioner, how, backend)
             point = backend.xp.reshape(point if direct is None else direct, y.shape)
             return point, status if full_output else None
+
+    def _preconditioned_by_chunks(
+        self,
+        y: Array,
+        step: float | Array,
+        preconditioner: Preconditioner,
+        backend: Backend,
+    ) -> Array:
+        """Return the anisotropic prox of matrices that may be spread over chunks."""
+
+        def kernel(backend: Backend, y: Array, step: float | Array) -> Array:
+            return self.preconditioned_point(
+                y, step, preconditioner, backend=backend, as_it_is=True
+            )[0]
+
+        given = () if isinstance(step, (int, float)) else (step,)
+        geometry = preconditioner.geometry
+        if self._is_elementwise and geometry == "elementwise":
+            broad = tuple(each[..., None, None] if each.ndim else each for each in given)
+            return backend.per_entry(partial(_of_entries, kernel, step), y, *broad)
+        spectral = self._is_spectral and geometry in ("spectral", "global")
+        return backend.per_matrix(partial(_at_step, kernel, step), y, *given, spectral=spectral)
 
     def _direct(self, y: Array, backend: Backend) -> Array | None:
         """Return the projection of matrices by a way that needs no magnitudes, None for none."""
@@ -407,16 +483,42 @@ class BoundedSet(Operator):
         with backend.guard(g):
             if 0 in matrix.shape:
                 return zeros(g.shape, g, backend=backend)
-            taken = self._take_apart(matrix, backend)
-            profile: Bounded = self.profile
-            slack = magnitudes.slack(matrix, xp=xp) / 8.0
-            sign = -1.0 if self.frame.signed else 1.0
-
-            def support(s: Array) -> Array:
-                return profile.support(sign * s, slack, xp=xp)
-
-            point = -sign * taken.rebuild(support(taken.magnitudes), support)
+            if not backend.streams:
+                point = self._support(backend, matrix)
+            elif self._is_elementwise:
+                point = backend.per_entry(self._support, matrix)
+            else:
+                spectral = self._is_spectral
+                point = backend.per_matrix(self._support, matrix, spectral=spectral)
             return xp.reshape(point, g.shape)
+
+    def _support(self, backend: Backend, g: Array) -> Array:
+        if 0 in g.shape:
+            return zeros(g.shape, g, backend=backend)
+        taken, xp = self._take_apart(g, backend), backend.xp
+        profile: Bounded = self.profile
+        slack = magnitudes.slack(g, xp=xp) / 8.0
+        sign = -1.0 if self.frame.signed else 1.0
+
+        def support(s: Array) -> Array:
+            return profile.support(sign * s, slack, xp=xp)
+
+        return -sign * taken.rebuild(support(taken.magnitudes), support)
+
+
+def _at_step(
+    function: Callable[..., Any], step: float | Array, backend: Backend, y: Array, *given: Array
+) -> Any:
+    """Run a function of a chunk at its own steps, or at one number."""
+    return function(backend, y, *(given or (step,)))
+
+
+def _of_entries(
+    function: Callable[..., Any], step: float | Array, backend: Backend, y: Array, *given: Array
+) -> Any:
+    """Do the same with steps that have the axes of a matrix."""
+    own = (broad[..., 0, 0] if broad.ndim else broad for broad in given)
+    return _at_step(function, step, backend, y, *own)
 
 
 def _kept(inside: Array, x: Array, point: Array, backend: Backend) -> Array:

@@ -105,8 +105,8 @@ class AdamW(Advancing):
             size = rule.length(self.step, x, grad, state, value, backend=backend)
             pull, finite = grad, None
             if backend.branches or backend.warns:  # what is not finite meets no arithmetic
-                pull, finite = replace_broken(grad, backend=backend)
-                x, sound = replace_broken(x, backend=backend)
+                pull, finite = replace_broken(grad, backend=backend, by_entry=True)
+                x, sound = replace_broken(x, backend=backend, by_entry=True)
             mean, root = self._averages(pull, state, backend)
             t = state["t"] + 1
             quotient, factor = self._direction(mean, root, t, x, backend)

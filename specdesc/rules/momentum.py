@@ -84,7 +84,7 @@ def combination(*terms: tuple[float | Array, Array], like: Array, backend: Backe
     matrices = [working(xp, x) for _, x in terms]
     finite = None
     if backend.branches or backend.warns:
-        looked = [replace_broken(x, backend=backend) for x in matrices]
+        looked = [replace_broken(x, backend=backend, by_entry=True) for x in matrices]
         matrices = [x for x, _ in looked]
         finite = reduce(operator.and_, [flag for _, flag in looked])
     if len(terms) == 1:

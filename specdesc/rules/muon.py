@@ -233,7 +233,7 @@ class Muon(Advancing):
 def _shrinks(x: Array, direction: Array, backend: Backend) -> Array:
     """Say which entries of `x` a step against `direction` does not make larger, to first order."""
     xp = backend.xp
-    x, _ = replace_broken(x, backend=backend)
+    x, _ = replace_broken(x, backend=backend, by_entry=True)
     direction = xp.astype(direction, x.dtype, copy=False)
     if not is_complex(xp, x.dtype):
         return x * direction >= 0

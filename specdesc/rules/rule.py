@@ -229,7 +229,7 @@ class Move(NamedTuple):
         if not (backend.branches or backend.warns):
             keep = keep + backend.primitives.nan_where_broken(x)
             return backend.primitives.axpby(keep, x, length, self.direction)
-        x, finite = replace_broken(x, backend=backend)
+        x, finite = replace_broken(x, backend=backend, by_entry=True)
         moved = backend.primitives.axpby(keep, x, length, self.direction)
         return restore(moved, finite, backend=backend)
 
@@ -270,7 +270,7 @@ class ThinMove(NamedTuple):
             broken = backend.primitives.nan_where_broken(x)
             keep = xp.astype(keep + broken, x.dtype, copy=False)
             return backend.primitives.addmm(keep, x, thin, right)
-        x, finite = replace_broken(x, backend=backend)
+        x, finite = replace_broken(x, backend=backend, by_entry=True)
         return restore(backend.primitives.addmm(keep, x, thin, right), finite, backend=backend)
 
     def change(self, x: Array, /, *, backend: Backend) -> Array:

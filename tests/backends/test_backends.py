@@ -117,19 +117,6 @@ BEYOND_THE_TABLE: dict[str, Callable[[Any], Any]] = {
         specdesc.problems.RobustRecovery.from_entries(x[0, ...])
     ),
     "problems.principal_component_pursuit": specdesc.problems.principal_component_pursuit,
-    "preconditioners[spectral]": specdesc.preconditioners.Kappa(),
-    **{
-        f"prox.{type(g).__name__}": g.prox
-        for g in (
-            specdesc.prox.KyFanBall(2, 1.0),
-            specdesc.prox.NuclearBall(1.0),
-            specdesc.prox.RankPenalty(1.0),
-            specdesc.prox.Spectral(specdesc.prox.L1(1.0)),
-            specdesc.prox.SpectralInterval(0.1, 1.0),
-            specdesc.prox.Stiefel(),
-            specdesc.prox.PSD(),
-        )
-    },
 }
 
 

@@ -104,7 +104,6 @@ PAIRS: dict[str, Callable[[Any, Any], Any]] = {
     ),
     "prox_from": lambda x, y: prox.Rank(1).prox_from(x, 1.0, y, tol=0.1),
 }
-NOT_ON_DASK = ("truncated_svd", "truncated_spectral_step", "prox_from")
 BOTH = pytest.mark.parametrize("call", PAIRS.values(), ids=PAIRS.keys())
 
 
@@ -123,8 +122,6 @@ def test_mixed_libraries_are_a_type_error(call: Callable[[Any, Any], Any]) -> No
 
 @BOTH
 def test_mixed_dtypes_are_a_type_error(call: Callable[[Any, Any], Any], library: Library) -> None:
-    if library.backend == "dask" and call in [PAIRS[name] for name in NOT_ON_DASK]:
-        pytest.skip("dask has no truncated SVD")
     x, y = (library.array(np.ones(SHAPE), dtype) for dtype in ("float32", "complex64"))
     with pytest.raises(TypeError, match=r"must have one dtype, got .*float32 and .*complex64"):
         call(x, y)
@@ -142,8 +139,6 @@ def test_mixed_devices_are_a_value_error(call: Callable[[Any, Any], Any]) -> Non
 
 
 def test_start_of_another_shape_names_both_shapes(library: Library) -> None:
-    if library.backend == "dask":
-        pytest.skip("dask has no truncated SVD")
     x, start = (library.array(np.ones(shape), "float32") for shape in ((3, 6, 4), (3, 4, 3)))
     with pytest.raises(ValueError, match=r"\(3, 4, 4\) .* x of shape \(3, 6, 4\), got \(3, 4, 3\)"):
         specdesc.truncated_svd(x, 2, start=start)

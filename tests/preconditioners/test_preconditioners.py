@@ -244,8 +244,6 @@ def test_maps_are_lipschitz(name: str, geometry: str, rng: Any) -> None:
 
 @EVERY_GEOMETRY
 def test_extreme_scales_of_matrices(geometry: str, library: Library) -> None:
-    if library.backend == "dask" and geometry == "spectral":
-        pytest.skip("dask has no SVD of stacks")
     if library.compiles and geometry != "rows":
         pytest.skip("each geometry is a compilation")
     p = preconditioners.Kappa(4, geometry=geometry)
@@ -333,20 +331,6 @@ def test_accelerators_take_products_where_a_bound_is_known(accelerator: Any) -> 
     for p in (preconditioners.Kappa(3, normalize=True), preconditioners.Kappa(4)):
         with pytest.raises(AssertionError):
             p(x)
-
-
-def test_dask_has_the_normalized_maps_of_kappa_two_and_four() -> None:
-    library = next(way for way in support.LIBRARIES if way.name == "dask")
-    if library.missing():
-        pytest.skip("dask is not installed")
-    x = support.gaussian(*SHAPE, seed=3)
-    p = preconditioners.Kappa(4, eps=0.01, normalize=True)
-    with library.context():
-        y = p(library.array(x, "float64"))
-        np.testing.assert_allclose(library.numpy(y), p(x), atol=1e-12)
-        for other in (preconditioners.Kappa(4), preconditioners.Tanh(normalize=True)):
-            with pytest.raises(NotImplementedError, match="no SVD of stacks"):
-                other(library.array(x, "float64"))
 
 
 def test_normalization_is_a_division_by_the_frobenius_norm(library: Library) -> None:
@@ -548,7 +532,8 @@ def test_stacks_dtypes_and_nan(p: Any, library: Library, dtype: str) -> None:
     assert type(y) is type(x)
     assert y.dtype == x.dtype
     found = library.numpy(y)
-    assert np.isnan(found[1]).all()
+    of_entries = library.backend == "dask" and p.geometry == "elementwise"
+    assert (np.isnan(found[1]) | of_entries & np.isfinite(host[1])).all()
     for i in (0, 2):
         one = library.numpy(p(library.array(host[i], dtype)))
         np.testing.assert_allclose(found[i], one, atol=100 * support.EPS[dtype])

@@ -78,8 +78,6 @@ def matrices(dtype: str = "float64") -> dict[str, Any]:
 @NORMS
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
 def test_values_and_duals_by_definition(name: str, dtype: str, library: Library) -> None:
-    if library.backend == "dask" and name not in ("frobenius", "max", "columns", "rows"):
-        pytest.skip("dask has no SVD of stacks")
     if library.compiles and dtype != "float32":
         pytest.skip("each dtype is a compilation")
     if dtype not in library.dtypes:

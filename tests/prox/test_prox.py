@@ -137,8 +137,8 @@ def test_a_wrong_operator_fails_these_laws() -> None:
 @EVERY_SET
 def test_a_feasible_point_comes_back_bit_for_bit(g: Function, library: Library, dtype: str) -> None:
     """Inside, and on the boundary as the projection itself left it."""
-    if library.backend == "dask" or (library.compiles and dtype in support.HALF):
-        pytest.skip("no SVD, or the same as in single precision")
+    if library.compiles and dtype in support.HALF:
+        pytest.skip("the same as in single precision")
     inside = support.with_spectrum([1.0, 0.5], SHAPE, dtype=dtype)
     for host in (inside, 0 * inside, 1e-20 * inside):
         if dtype == "float16" and 0 < np.abs(host).max() < 1e-8:
@@ -157,8 +157,8 @@ def test_a_feasible_point_comes_back_bit_for_bit(g: Function, library: Library, 
 @EVERY_SET
 def test_what_prox_returns_is_feasible(g: Function, library: Library, dtype: str) -> None:
     """By its own value, over the corpus and over many scales."""
-    if library.backend == "dask" or (library.compiles and dtype != "float32"):
-        pytest.skip("no SVD, or the same for every dtype")
+    if library.compiles and dtype != "float32":
+        pytest.skip("the same for every dtype")
     for host in support.corpus((6, 4), dtype).values():
         scaled = host / max(1.0, np.abs(host).max() / 1e3) if dtype in support.HALF else host
         p = g.prox(library.array(scaled, dtype))
@@ -192,8 +192,6 @@ def test_membership_has_no_absolute_threshold() -> None:
 @EVERY
 def test_values_against_numpy(g: Function, library: Library, dtype: str) -> None:
     """The value on complex matrices is that of their singular values."""
-    if library.backend == "dask" and not isinstance(g, prox.Zero):
-        pytest.skip("dask has no SVD of stacks")
     if library.compiles and dtype in support.HALF:
         pytest.skip("the same as in single precision")
     x = library.array(support.gaussian(3, *SHAPE, dtype=dtype), dtype)
@@ -287,8 +285,6 @@ def test_is_convex_says_what_it_says() -> None:
 
 
 def test_the_warm_projection_is_near_the_cold_one_and_of_the_rank(library: Library) -> None:
-    if library.backend == "dask":
-        pytest.skip("dask has no truncated SVD")
     s = np.where(np.arange(80) < 3, [5.0, 4.0, 3.0] + [0.0] * 77, 0.01)
     y = library.array(support.with_spectrum(s, (96, 80)), "float32")
     g = prox.Rank(3)

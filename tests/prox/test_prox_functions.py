@@ -128,8 +128,8 @@ def test_the_last_axis_as_one_point(name: str, library: Library) -> None:
     g = type(VECTORS[name])
     fields = {k: v for k, v in vars(VECTORS[name]).items() if k != "axes"}
     vector = g(**fields, axes=(-1,))
-    if library.backend == "dask" or (library.compiles and name != "L1Ball"):
-        pytest.skip("each is a compilation; dask is tried elsewhere")
+    if library.compiles and name != "L1Ball":
+        pytest.skip("each is a compilation")
     x = support.gaussian(2, 3, 7)
     steps = np.asarray([[0.2, 0.5, 1.0], [0.3, 2.0, 0.1]])
     matrix = VECTORS[name].prox(x[..., None, :], steps)[..., 0, :]

@@ -80,9 +80,6 @@ EVERY = pytest.mark.parametrize("name", RULES)
 
 
 def supported(name: str, library: Library) -> Any:
-    without_svd = ("sd", "sd decay", "ng", "ng polyak", "muon", *TRIED[:2])
-    if library.backend == "dask" and name not in without_svd:
-        pytest.skip("dask has no SVD of stacks, or it was tried by another rule")
     if library.compiles and name in (*WITH_BUFFER, "sign") and name not in TRIED:
         pytest.skip("each rule is many compilations, and its parts were tried by others")
     return RULES[name]
@@ -202,6 +199,8 @@ def test_a_stack_is_a_loop_over_its_matrices(name: str) -> None:
 
 @EVERY
 def test_a_nan_gradient_breaks_its_own_matrix_only(name: str, library: Library) -> None:
+    if library.backend == "dask" and name in ("sign", "adamw", "storm"):
+        pytest.skip("rules of entries: there a NaN stays in its entry")
     rule = supported(name, library)
     host = support.easy(2, shape=SHAPE).astype("float32")
     bad = host.copy()
@@ -260,9 +259,8 @@ def test_each_rule_is_its_formula(library: Library, dtype: str) -> None:
         rules.SpectralDescent(0.5, weight_decay=0.2, **exact): u @ vh,
         rules.NormalizedGradient(0.5, weight_decay=0.2): wide_grad / np.linalg.norm(wide_grad),
     }
-    if library.backend != "dask":
-        truncated = rules.TruncatedSpectralDescent(2, 0.5, weight_decay=0.2, tol=None)
-        directions[truncated] = u[:, :2] @ vh[:2]
+    truncated = rules.TruncatedSpectralDescent(2, 0.5, weight_decay=0.2, tol=None)
+    directions[truncated] = u[:, :2] @ vh[:2]
     for rule, direction in directions.items():
         y, _ = rule.update(x, g, rule.init(x))
         expected = 0.9 * wide - 0.5 * direction

@@ -1,10 +1,8 @@
 """Parameters that are spread over processes: two of gloo, against one alone."""
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
+
+from tests.torch.processes import run
 
 torch = pytest.importorskip("torch")
 
@@ -13,59 +11,9 @@ pytestmark = [
     pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no processes"),
 ]
 
-#: Without the destructors of a process, which gloo's threads may outlive and abort.
-EPILOGUE = """
-import os
-dist.barrier()
-os._exit(0)
-"""
-
-PRELUDE = """
-import copy, io, torch, torch.distributed as dist, torch.nn as nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from specdesc import norms, preconditioners, prox, rules, schedules, trees
-from specdesc.torch import Muon, Optimizer
-torch.set_num_threads(1)
-dist.init_process_group("gloo")
-mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-X = torch.randn(24, 12, generator=torch.Generator().manual_seed(3))
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.second, self.third = nn.Linear(12, 9), nn.Linear(9, 1), nn.Linear(9, 6)
-        self.gain = nn.Parameter(torch.ones(3))
-    def forward(self, x):
-        h = self.first(x).relu()
-        return self.second(h) + self.third(h) * self.gain.sum()
-def train(m, o, steps=3):
-    for _ in range(steps):
-        m.zero_grad(); m(X).square().mean().backward(); o.step()
-def full(p):
-    return p.full_tensor().detach() if hasattr(p, "full_tensor") else p.detach()
-def check(m, r):
-    for p, q in zip(m.parameters(), r.parameters()):
-        torch.testing.assert_close(full(p), q.detach(), atol=1e-5, rtol=0)
-def sharded():
-    m = Net()
-    for l in (m.first, m.third): fully_shard(l, mesh=mesh)
-    return fully_shard(m, mesh=mesh)
-"""
-
-
-def two_processes(tmp_path, body):
-    file = tmp_path / "run.py"
-    file.write_text(PRELUDE + textwrap.dedent(body) + "\n" + EPILOGUE)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*command, str(file)], capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
 
 def test_every_rule_is_exact_on_fully_sharded_parameters(tmp_path):
-    two_processes(
+    run(
         tmp_path,
         """
         ball = prox.SpectralBall(1.0)
@@ -95,7 +43,7 @@ def test_every_rule_is_exact_on_fully_sharded_parameters(tmp_path):
 
 def test_checkpoints_of_sharded_models(tmp_path):
     """Full states of one process load into two, and shards into shards; Muon in one line."""
-    two_processes(
+    run(
         tmp_path,
         """
         from torch.distributed.checkpoint import state_dict as dcp
@@ -131,7 +79,7 @@ def test_checkpoints_of_sharded_models(tmp_path):
 
 def test_parallel_tensors(tmp_path):
     """One layer by columns, the next by rows."""
-    two_processes(
+    run(
         tmp_path,
         """
         from torch.distributed.tensor import parallel
@@ -151,7 +99,7 @@ def test_parallel_tensors(tmp_path):
 
 def test_parameters_that_are_swapped_for_shards(tmp_path):
     """An optimizer made before the model is sharded, and its groups filled anew."""
-    two_processes(
+    run(
         tmp_path,
         """
         m, r = Net(), Net()
@@ -169,7 +117,7 @@ def test_parameters_that_are_swapped_for_shards(tmp_path):
 
 
 def test_flat_shards_are_refused_by_name(tmp_path):
-    two_processes(
+    run(
         tmp_path,
         """
         from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
@@ -187,7 +135,7 @@ def test_flat_shards_are_refused_by_name(tmp_path):
 
 
 def test_zero_redundancy(tmp_path):
-    two_processes(
+    run(
         tmp_path,
         """
         from torch.distributed.optim import ZeroRedundancyOptimizer

@@ -17,10 +17,6 @@ from tests.support import EPS, Library, adjoint, assert_ratio, ky_fan, spectral_
 SHAPE, RANK = (96, 80), 6
 
 
-def dense_only(library: Library) -> bool:
-    return library.backend == "dask"
-
-
 def spectra(n: int) -> dict[str, Any]:
     i = np.arange(n)
     return {
@@ -72,8 +68,6 @@ def test_factors_are_orthonormal_and_values_right(
     No default is so small that the tolerance is missed. No zeros or garbage among
     the vectors of a zero or low-rank matrix, whichever rung serves it.
     """
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     if library.compiles and tol in (0.01, 1e-6):
         pytest.skip("a fixed plan reads no tolerance")
     for dtype in ("float32", "complex64"):
@@ -105,8 +99,6 @@ def test_factors_are_orthonormal_and_values_right(
 @pytest.mark.usefixtures("way")
 def test_the_step_is_a_partial_isometry(name: str, tol: float | None, library: Library) -> None:
     """Spectral norm 1, nuclear norm and squared Frobenius norm the number of pairs kept."""
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     if library.compiles and tol in (0.01, 1e-6):
         pytest.skip("a fixed plan reads no tolerance")
     x = library.array(made(name), "float32")
@@ -128,8 +120,6 @@ def test_the_step_is_a_partial_isometry(name: str, tol: float | None, library: L
 
 @pytest.mark.parametrize("rank", [1, 2, 5, 8])
 def test_the_default_is_the_dense_truth(rank: int, library: Library, dtype: str) -> None:
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     if library.compiles and (rank != 2 or dtype in support.HALF):
         pytest.skip("each rank and dtype is a compilation, and the paths are the same")
     x = library.array(support.gaussian(12, 8, seed=4, dtype=dtype), dtype)
@@ -208,8 +198,6 @@ def test_the_gap_is_never_below_the_truth_in_a_long_sweep(name: str, dtype: str)
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e20])
 def test_value_gap_and_estimate_are_in_the_units_of_x(scale: float, library: Library) -> None:
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     x = support.gaussian(*SHAPE)
     one, other = (
         truncated_svd(library.array(y, "float32"), RANK, tol=0.2, full_output=True)
@@ -269,7 +257,7 @@ def test_more_passes_never_lower_the_value() -> None:
 
 def test_a_start_has_one_structure_for_ever(library: Library, dtype: str) -> None:
     """Shape and dtype from `initial_start` on, on the cheap path and on the dense one."""
-    if dense_only(library) or (library.compiles and dtype != "float32"):
+    if library.compiles and dtype != "float32":
         pytest.skip("no truncated SVD, or the same for every dtype")
     x = library.array(made("power law", dtype), dtype)
     start = initial_start(x, RANK)
@@ -353,8 +341,6 @@ def unlucky(dtype: str) -> tuple[Any, Any]:
 
 def test_a_direction_that_one_draw_misses_is_found_by_another(library: Library) -> None:
     """Fresh columns are a function of seed and step, which may be a number or an array."""
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     host, begin = unlucky("float32")
     x, start = library.array(host), library.array(begin)
     counter = library.xp.asarray(1, dtype=library.xp.int32, device=library.device)
@@ -400,8 +386,6 @@ def test_draws_of_fresh_columns_are_normalized_and_independent() -> None:
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 0.0])
 def test_a_poisoned_start_recovers(poison: float, library: Library) -> None:
     """One NaN in a state does not stay for ever; a start of zeros is no worse than none."""
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     host = np.stack([made("exponential"), made("gap")])
     x = library.array(host, "float32")
     start = library.numpy(initial_start(x, RANK)).copy()
@@ -415,8 +399,6 @@ def test_a_poisoned_start_recovers(poison: float, library: Library) -> None:
 
 
 def test_a_nan_gradient_leaves_the_start_as_it_was(library: Library) -> None:
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     host = np.stack([made("exponential"), made("gap") * np.nan])
     x = library.array(host, "float32")
     start = initial_start(x, RANK, seed=3)
@@ -428,8 +410,6 @@ def test_a_nan_gradient_leaves_the_start_as_it_was(library: Library) -> None:
 
 def test_a_new_direction_is_found_from_a_start_that_has_no_part_of_it(library: Library) -> None:
     """The leading direction appears orthogonal to the whole warm block."""
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     n = SHAPE[1]
     v = support.orthonormal(n, n, seed=7)
     u = support.orthonormal(SHAPE[0], n, seed=8)
@@ -455,8 +435,6 @@ def test_a_start_of_any_scale_is_as_good() -> None:
 
 
 def test_the_seed_decides_and_the_same_seed_gives_the_same_bytes(library: Library) -> None:
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     x = library.array(made("power law"), "float32")
     runs = [
         library.numpy(truncated_svd(x, RANK, tol=0.3, seed=seed, full_output=True).start)
@@ -596,8 +574,6 @@ ZOO = {
 @pytest.mark.parametrize("name", ZOO)
 def test_the_step_on_a_zoo(name: str, library: Library) -> None:
     """Ky Fan value, spectral norm and nuclear norm of U_k V_kᴴ, at every tolerance and rank."""
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     if library.compiles and name not in ("deficient", "scale 1e30"):
         pytest.skip("the same compiled code for all: the longer test has them")
     check_steps(name, library, ranks={4} if library.compiles else {1, 4, min(ZOO[name].shape)})
@@ -608,10 +584,6 @@ def test_the_step_on_a_zoo(name: str, library: Library) -> None:
 @pytest.mark.parametrize("precise", [False, True])
 def test_the_step_on_the_whole_zoo(name: str, precise: bool, library: Library) -> None:
     """Every matrix on every library, in both precisions."""
-    if dense_only(library):
-        with pytest.raises(NotImplementedError, match="dask"):
-            truncated_spectral_step(library.array(ZOO[name]), 1)
-        return
     dtypes = ("float64", "complex128") if precise else ("float32", "complex64")
     if not set(dtypes) & set(library.dtypes):
         pytest.skip("no such precision")
@@ -652,8 +624,6 @@ def test_the_smallest_and_largest_scales_of_double_precision() -> None:
 
 def test_a_nan_or_an_inf_in_one_matrix_of_a_mixed_stack(library: Library) -> None:
     """The others of the stack are as they were."""
-    if dense_only(library):
-        pytest.skip("dask has no truncated SVD")
     stack = np.stack([ZOO["gaussian"], ZOO["zero"], ZOO["deficient"], ZOO["gaussian"] * 1e-20])
     bad = np.concatenate([stack, stack[:2]])
     bad[4, 3, 3], bad[5, 0, 0] = np.nan, np.inf

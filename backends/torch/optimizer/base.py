@@ -12,7 +12,7 @@ from specdesc.rules import Rule
 from specdesc.trees.routes import entry_of
 
 from .. import BACKEND
-from . import adamw, checkpoint, momentum, numbers, shards, stacks, ways
+from . import adamw, checkpoint, exchange, momentum, numbers, shards, stacks, ways
 from .items import Item
 
 Loss = Callable[[], Any]
@@ -49,6 +49,11 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         a tensor is read there at every replay. The rule of a group must have no schedule.
     init_states : bool
         Make the states now. False makes that of a parameter at its first step.
+    split : bool or ProcessGroup
+        For parameters and gradients that every process has, as with DistributedDataParallel: each
+        process makes the factors of some matrices and sends them to the others, and all hold the
+        same bits after the step. True is the default group. Muon with plain numbers is split, other
+        rules are not. A copy or a pickle is not split.
 
     Attributes
     ----------
@@ -101,7 +106,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         maximize: bool = False,
         capturable: bool = False,
         init_states: bool = False,
+        split: Any = False,
     ) -> None:
+        self._split = shards.team(split)
         self._chooser = ways.Chooser.of(groups, rest)
         self._options = {"maximize": maximize, "capturable": capturable}
         self._init_states = init_states
@@ -152,6 +159,9 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         self.defaults = numbers.defaults_of(self.param_groups)
         if self._init_states:
             self._open(ready)
+
+    #: The processes that share the work on what each of them has, None for no sharing.
+    _split: Any = None
 
     @property
     def route(self) -> trees.Route:
@@ -262,7 +272,7 @@ class Optimizer(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not re
         previous = self._previous_gradients(every, closure)
         value = loss.detach() if isinstance(loss, torch.Tensor) else None
         for group, items in zip(self.param_groups, moving, strict=True):
-            _move(items, value, previous)
+            _move(items, value, previous, self._split)
             numbers.refresh(group, self._count(group))
 
     def _moving(self, group: dict[str, Any]) -> list[Item]:
@@ -364,24 +374,31 @@ class _ByOrder(trees.Route):
         return f"{super().__str__()}\n{note}"
 
 
-def _move(items: list[Item], value: Array | None, previous: dict[Array, Array] | None) -> None:
+def _move(
+    items: list[Item], value: Array | None, previous: dict[Array, Array] | None, split: Any
+) -> None:
     """Make the step of one group: by what is made for its rule where there is such a thing."""
     fused: list[Item] = []
     lean: list[Item] = []
+    cut: list[Item] = []
     others: list[Item] = []
     for item in items:
         if shards.is_sharded(item.p) and item.by_entry:
             part = item.on_this_process()
             (fused if adamw.suits(part) else others).append(part)
         elif shards.is_sharded(item.p):
-            others.append(item)
+            (cut if exchange.suits(item) else others).append(item)
         elif adamw.suits(item):
             fused.append(item)
         elif all(momentum.suits(part) for part in item.sections()):
             lean += item.sections()
         else:
             others.append(item)
-    momentum.advance(lean)
+    exchange.advance(cut)
+    if split is None:
+        momentum.advance(lean)
+    else:
+        exchange.advance_split(lean, split)
     stacks.advance([*others, *adamw.advance(fused)], value, previous)
 
 

@@ -87,13 +87,13 @@ class Item:
 
     def matrices(self, x: Array) -> Array:
         """Return a tensor of the shape of the parameter as the rule sees it, all of it."""
-        if self._is_plain():
+        if self.is_plain:
             return shards.whole(x)
         return self.entry.view.matrices(shards.whole(x), xp=BACKEND.xp)
 
     def restored(self, y: Array) -> Array:
         """Return matrices in the shape of the parameter."""
-        if self._is_plain():
+        if self.is_plain:
             return y
         return self.entry.view.restore(y, self.entry.shape, xp=BACKEND.xp)
 
@@ -152,7 +152,8 @@ class Item:
             else:
                 old.copy_(value)
 
-    def _is_plain(self) -> bool:
+    @property
+    def is_plain(self) -> bool:
         """Say whether the rule sees the parameter as it is."""
         view, shape = self.entry.view, self.entry.shape
         return view.shape == shape == view.split and view.order == tuple(range(len(shape)))

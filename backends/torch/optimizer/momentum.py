@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import torch
 from specdesc._lib.typing import Array
 from specdesc._polar_factor.direction import Accuracy, direction
+from specdesc.backends.entry import bound_to
 from specdesc.rules import Muon, scale_factor
 
-from .. import BACKEND
 from .items import Item
 from .stacks import stacked
 
@@ -41,11 +41,23 @@ def advance(items: Iterable[Item]) -> None:
 
 
 def _advance(rule: Muon, stack: list[Item]) -> None:
-    if not isinstance(rule.step, (int, float)) or not isinstance(rule.beta, (int, float)):
-        return  # never: `suits` has said so
-    points = [item.p.detach() for item in stack]
-    buffers = [item.state["momentum_buffer"] for item in stack]
-    pulls = [item.grad.to(item.p.dtype) for item in stack]
+    buffers, pulls, weights = _accumulated(rule, stack)
+    ahead = _narrowed(rule, _ahead(stack, buffers, pulls, weights))
+    factor = factor_of(rule, ahead)
+    del ahead
+    parts = [factor] if len(stack) == 1 else list(factor.unbind())
+    steps = [item.restored(part) for item, part in zip(stack, parts, strict=True)]
+    move(rule, stack[0].entry.view.shape, stack, steps)
+
+
+def _accumulated(
+    rule: Muon, items: list[Item]
+) -> tuple[list[Array], list[Array], tuple[float, float]]:
+    """Add gradients to buffers; return both, and their weights in what is looked at."""
+    buffers = [item.state["momentum_buffer"] for item in items]
+    pulls = [item.grad.to(item.p.dtype) for item in items]
+    if not isinstance(rule.beta, (int, float)):
+        return buffers, pulls, (1.0, 0.0)  # never: `suits` has said so
     beta, share = rule.beta, 1.0 - rule.beta
     if rule.momentum == "ema":
         torch._foreach_lerp_(buffers, pulls, share)
@@ -53,15 +65,31 @@ def _advance(rule: Muon, stack: list[Item]) -> None:
         share = 1.0
         torch._foreach_mul_(buffers, beta)
         torch._foreach_add_(buffers, pulls)
-    ahead = _ahead(stack, buffers, pulls, (beta, share) if rule.nesterov else (1.0, 0.0))
+    return buffers, pulls, (beta, share) if rule.nesterov else (1.0, 0.0)
+
+
+def blend(rule: Muon, items: list[Item]) -> list[Array]:
+    """Add gradients to buffers, and return new tensors with what is looked at, one for each."""
+    buffers, pulls, weights = _accumulated(rule, items)
+    wide = torch.promote_types(buffers[0].dtype, torch.float32)
+    blended = list(torch._foreach_mul([x.to(wide) for x in buffers], weights[0]))
+    if weights[1]:
+        torch._foreach_add_(blended, [x.to(wide) for x in pulls], alpha=weights[1])
+    return [_narrowed(rule, x.to(buffers[0].dtype)) for x in blended]
+
+
+def _narrowed(rule: Muon, ahead: Array) -> Array:
+    """Return a tensor in the half precision that the factor is asked for in, if it is."""
+    dtype = rule.dtype or rule.polar_dtype
+    if dtype in ("bfloat16", "float16") and not ahead.is_complex():
+        return ahead.to(getattr(torch, dtype))  # nothing wide lives on beside the factor
+    return ahead
+
+
+def factor_of(rule: Muon, ahead: Array) -> Array:
+    """Return the factor of matrices, or of a stack of them."""
     accuracy = Accuracy(rule.tol, rule.floor, rule.dtype or rule.polar_dtype)
-    if accuracy.dtype in ("bfloat16", "float16") and not ahead.is_complex():
-        ahead = ahead.to(getattr(torch, accuracy.dtype))  # nothing wide lives on beside the factor
-    backend = BACKEND.bound(BACKEND.may_branch(points[0]), ahead.device)
-    factor = direction(ahead, accuracy, rule.method, backend=backend)
-    del ahead
-    _move(rule, rule.step, stack, points, factor)
-    torch._foreach_add_([item.state["t"] for item in stack], 1)
+    return direction(ahead, accuracy, rule.method, backend=bound_to(ahead))
 
 
 def _ahead(
@@ -78,13 +106,18 @@ def _ahead(
     return whole[0] if len(stack) == 1 else whole
 
 
-def _move(rule: Muon, step: float, stack: list[Item], points: list[Array], factor: Array) -> None:
-    """Write keep point - reach factor over each point, rounded once."""
+def move(rule: Muon, shape: tuple[int, ...], stack: list[Item], steps: list[Array]) -> None:
+    """Write keep point - reach step over each point, rounded once, and count.
+
+    `shape` is that of the matrices, which the scale depends on.
+    """
+    step = rule.step
+    if not isinstance(step, (int, float)):
+        return  # never: `suits` has said so
+    points = [item.p.detach() for item in stack]
+    torch._foreach_add_([item.state["t"] for item in stack], 1)
     keep = 1.0 - rule.weight_decay * (step if rule.decay == "decoupled" else 1.0)
-    shape = stack[0].entry.view.shape
     reach = scale_factor(rule.scale, shape, rule.layout) * step
-    parts = [factor] if len(stack) == 1 else list(factor.unbind())
-    steps = [item.restored(part) for item, part in zip(stack, parts, strict=True)]
     wide = torch.promote_types(points[0].dtype, torch.float32)
     if points[0].dtype == wide:
         if keep != 1.0:

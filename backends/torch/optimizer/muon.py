@@ -50,7 +50,7 @@ class Muon(Optimizer):
         Of AdamW.
     adamw_eps : float
         Of AdamW.
-    maximize, capturable, init_states : bool
+    maximize, capturable, init_states, split : bool
         As in `Optimizer`.
     **options
         Any other of `rules.Muon`, such as ``method="newton-schulz"``, ``scale`` or ``decay``.
@@ -104,6 +104,7 @@ class Muon(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         init_states: bool = False,
+        split: Any = False,
         **options: Any,
     ) -> None:
         _check_iteration(ns_coefficients, eps, ns_steps, options)
@@ -131,7 +132,9 @@ class Muon(Optimizer):
                 raise ValueError(msg)
             given = _of_matrices(params, rule)
             later = ways.Chooser((), trees.Group("*", rule))
-        super().__init__(given, maximize=maximize, capturable=capturable, init_states=init_states)
+        super().__init__(
+            given, maximize=maximize, capturable=capturable, init_states=init_states, split=split
+        )
         self._chooser = later
 
 

@@ -1,5 +1,7 @@
 """Parameters that are spread over processes."""
 
+from typing import Any
+
 import torch
 from specdesc._lib.typing import Array
 
@@ -28,6 +30,16 @@ def local(x: Array, like: Array) -> Array:
     elif x.placements != like.placements:
         x = x.redistribute(like.device_mesh, like.placements)
     return x.to_local()
+
+
+def team(split: Any) -> Any:
+    """Return the group of processes that share work, None for none."""
+    if split is False or split is None:
+        return None
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        msg = "split= needs processes: call torch.distributed.init_process_group before"
+        raise ValueError(msg)
+    return torch.distributed.group.WORLD if split is True else split
 
 
 def check_whole(p: Array, name: str) -> None:
