@@ -410,7 +410,7 @@ class BoundedSet(Operator):
             taken = self._take_apart(matrix, backend)
             profile: Bounded = self.profile
             slack = magnitudes.slack(matrix, xp=xp) / 8.0
-            sign = -1.0 if self.frame.signed else 1.0
+            sign = -1.0 if self.frame.signed or self.is_hermitian else 1.0
 
             def support(s: Array) -> Array:
                 return profile.support(sign * s, slack, xp=xp)
