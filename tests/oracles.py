@@ -30,6 +30,7 @@ FUNCTIONS: dict[str, Any] = {
     "SCAD": prox.SCAD(0.4, 2.5),
     "Simplex": prox.Simplex(),
     "Sparse": prox.Sparse(4),
+    "Spectraplex": prox.Spectraplex(1.5),
     "Spectral MCP": prox.Spectral(prox.MCP(0.8, 0.7)),
     "Spectral Huber": prox.Spectral(prox.Huber(0.8, 0.5)),
     "SpectralBall": prox.SpectralBall(0.7),
@@ -38,6 +39,7 @@ FUNCTIONS: dict[str, Any] = {
     "Zero": prox.Zero(),
 }
 REAL = ("Box", "Simplex")
+HERMITIAN = ("PSD", "Spectraplex")
 
 KERNELS: dict[str, Any] = {
     "SoftSign": preconditioners.SoftSign,
@@ -112,6 +114,10 @@ def value(g: Any, x: Any, tolerance: float = 1e-11) -> Any:
         case "PSD":
             skew = np.abs(x - np.conj(np.swapaxes(x, -1, -2))).max((-2, -1))
             return inside(np.maximum(skew, -np.linalg.eigvalsh(x)[..., 0]))
+        case "Spectraplex":
+            skew = np.abs(x - np.conj(np.swapaxes(x, -1, -2))).max((-2, -1))
+            trace = np.abs(np.trace(x, axis1=-2, axis2=-1) - g.total)
+            return inside(np.maximum(np.maximum(skew, -np.linalg.eigvalsh(x)[..., 0]), trace))
         case "Rank":
             return inside(s[..., g.rank :].sum(-1))
         case "RankPenalty":
@@ -167,6 +173,8 @@ def conjugate(g: Any, v: Any, tolerance: float = 1e-7) -> float:
             return float(g.radius * s[0])
         case "PSD":
             return domain(np.linalg.eigvalsh((v + np.conj(v.T)) / 2)[-1])
+        case "Spectraplex":
+            return float(g.total * np.linalg.eigvalsh((v + np.conj(v.T)) / 2)[-1])
         case "Ridge":
             return float((size**2).sum() / (2 * g.weight))
         case "Simplex":

@@ -15,7 +15,7 @@ from specdesc.preconditioners import series
 INF = float("inf")
 
 #: A map of a bounded kernel tells magnitudes apart as long as its slope is not below this.
-FLAT = 1e-3
+FLAT = 1e-4
 
 
 class Kernel(Protocol):

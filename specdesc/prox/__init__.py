@@ -36,7 +36,7 @@ from specdesc.prox.entrywise import (
     Sparse,
 )
 from specdesc.prox.geometries import Combination, rows
-from specdesc.prox.hermitian import PSD
+from specdesc.prox.hermitian import PSD, Spectraplex
 from specdesc.prox.operator import AnisotropicProx, Function, Operator, WarmStarted
 from specdesc.prox.rank import Rank
 from specdesc.prox.spectral import (
@@ -81,6 +81,7 @@ __all__ = [
     "Spectral",
     "SpectralBall",
     "SpectralInterval",
+    "Spectraplex",
     "Stiefel",
     "Translated",
     "WarmStarted",
@@ -123,6 +124,7 @@ def combinations() -> tuple[Combination, ...]:
         SCAD(1.0, 3.0),
         Simplex(),
         Sparse(1),
+        Spectraplex(),
         Spectral(MCP(1.0, 3.0)),
         SpectralBall(1.0),
         SpectralInterval(0.0, 1.0),

@@ -1,4 +1,4 @@
-"""The cone of positive semi-definite matrices."""
+"""Sets of Hermitian matrices: the positive semi-definite cone, and its matrices of one trace."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from specdesc.backends import Backend
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import sets
 from specdesc.prox.frames import Frame
-from specdesc.prox.operator import Operator
+from specdesc.prox.operator import BoundedSet, Operator, check_non_negative
 from specdesc.prox.profile import Phi
 
 
@@ -66,16 +66,54 @@ def _skew(taken: Parts) -> Array:
     return taken.skew
 
 
-def _violation(taken: Parts, backend: Backend) -> Array:
-    xp = backend.xp
-    return xp.maximum(xp.clip(-xp.min(taken.magnitudes, axis=-1), min=0.0), _skew(taken))
-
-
 EIGENVALUES = Frame("eigenvalues", ("spectral",), _eigenvalues, unitary=True)
 
 
+class _Hermitian(Operator):
+    """What sets of Hermitian matrices share: they are sets of eigenvalues, without a skew part."""
+
+    is_set: ClassVar[bool] = True
+    frame: ClassVar[Frame] = EIGENVALUES
+    is_hermitian: ClassVar[bool] = True
+
+    def violation(self, x: Array, /) -> Array:
+        """Return the larger of the violation of the eigenvalues and the norm of the skew part."""
+        backend, matrix = self._enter(x)
+        with backend.guard(x):
+            if 0 in matrix.shape:
+                return super().violation(x)
+            taken = self._take_apart(matrix, backend)
+            return magnitudes.number(self._violation(taken, backend), taken, backend=backend)
+
+    def _check(self, x: Array) -> None:
+        if x.shape[-1] != x.shape[-2]:
+            name = type(self).__name__
+            msg = f"x must have square matrices for {name}, got shape {tuple(x.shape)}"
+            raise ValueError(msg)
+
+    def _violation(self, taken: Parts, backend: Backend) -> Array:
+        violation: Array = self.profile.violation(taken.magnitudes, xp=backend.xp)
+        return backend.xp.maximum(violation, _skew(taken))
+
+    def _size(self, taken: Parts, backend: Backend) -> Array | float:
+        """Return what a violation is relative to."""
+        return backend.xp.max(backend.xp.abs(taken.magnitudes), axis=-1)
+
+    def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
+        return self._violation(taken, backend) <= slack * self._size(taken, backend)
+
+    def _by_magnitudes(
+        self, own: Parts, phi: Phi, preconditioner: Preconditioner, backend: Backend
+    ) -> tuple[Array, Array]:
+        point, status = super()._by_magnitudes(own, phi, preconditioner, backend)
+        xp = backend.xp
+        largest = xp.max(xp.abs(own.magnitudes), axis=-1)
+        skew = _skew(own) > magnitudes.slack(own.matrix, xp=xp) * largest
+        return point, xp.where(skew & (status == 0), status + 1, status)
+
+
 @dataclass(frozen=True)
-class PSD(Operator):
+class PSD(_Hermitian):
     """The Hermitian positive semi-definite matrices.
 
     Notes
@@ -93,38 +131,49 @@ class PSD(Operator):
            [0., 0.]])
     """
 
-    is_set: ClassVar[bool] = True
-    frame: ClassVar[Frame] = EIGENVALUES
-    is_hermitian: ClassVar[bool] = True
-
     @property
     def profile(self) -> Any:
         """A clip of eigenvalues."""
         return sets.Box(0.0, float("inf"))
 
-    def violation(self, x: Array, /) -> Array:
-        """Return the larger of the most negative eigenvalue and the norm of the skew part."""
-        backend, matrix = self._enter(x)
-        with backend.guard(x):
-            if 0 in matrix.shape:
-                return super().violation(x)
-            taken = self._take_apart(matrix, backend)
-            return magnitudes.number(_violation(taken, backend), taken, backend=backend)
 
-    def _check(self, x: Array) -> None:
-        if x.shape[-1] != x.shape[-2]:
-            msg = f"x must have square matrices for PSD, got shape {tuple(x.shape)}"
-            raise ValueError(msg)
+@dataclass(frozen=True)
+class Spectraplex(_Hermitian, BoundedSet):
+    """The Hermitian positive semi-definite matrices of one trace: density matrices for trace 1.
 
-    def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
-        scale = backend.xp.max(backend.xp.abs(taken.magnitudes), axis=-1)
-        return _violation(taken, backend) <= slack * scale
+    Parameters
+    ----------
+    total : float
+        The trace, at least 0.
 
-    def _by_magnitudes(
-        self, own: Parts, phi: Phi, preconditioner: Preconditioner, backend: Backend
-    ) -> tuple[Array, Array]:
-        point, status = super()._by_magnitudes(own, phi, preconditioner, backend)
-        xp = backend.xp
-        largest = xp.max(xp.abs(own.magnitudes), axis=-1)
-        skew = _skew(own) > magnitudes.slack(own.matrix, xp=xp) * largest
-        return point, xp.where(skew & (status == 0), status + 1, status)
+    Notes
+    -----
+    The projection takes the eigenvalues of the Hermitian part to the simplex, one shift and a clip,
+    by one `eigh`; for a Hermitian `y` it is the same in every unitarily invariant geometry
+    (derived). `lmo(g)` is `total` times the projector on one eigenvector of the least
+    eigenvalue of the Hermitian part of g.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specdesc import prox
+    >>> prox.Spectraplex(1.0).prox(np.diag([0.9, 0.3])).round(3) + 0.0
+    array([[0.8, 0. ],
+           [0. , 0.2]])
+    >>> prox.Spectraplex(1.0).lmo(np.diag([0.9, 0.3])) + 0.0
+    array([[0., 0.],
+           [0., 1.]])
+    """
+
+    total: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_non_negative(self.total, "total")
+
+    @property
+    def profile(self) -> Any:
+        """The simplex of eigenvalues."""
+        return sets.ProbabilitySimplex(self.total)
+
+    def _size(self, taken: Parts, backend: Backend) -> Array | float:
+        return self.total

@@ -498,7 +498,7 @@ class BoundedSet(Operator):
         taken, xp = self._take_apart(g, backend), backend.xp
         profile: Bounded = self.profile
         slack = magnitudes.slack(g, xp=xp) / 8.0
-        sign = -1.0 if self.frame.signed else 1.0
+        sign = -1.0 if self.frame.signed or self.is_hermitian else 1.0
 
         def support(s: Array) -> Array:
             return profile.support(sign * s, slack, xp=xp)

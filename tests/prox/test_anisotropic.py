@@ -31,13 +31,13 @@ EVERY_CONVEX = pytest.mark.parametrize(
 
 
 def shape_of(name: str) -> tuple[int, int]:
-    return (3, 3) if name == "PSD" else SHAPE
+    return (3, 3) if name in oracles.HERMITIAN else SHAPE
 
 
 def gaussian(name: str, *batch: int, seed: int, dtype: str = "float64") -> Any:
     """Draw matrices of the kind that a function is for."""
     x = support.gaussian(*batch, *shape_of(name), seed=seed, dtype=dtype)
-    return (x + support.adjoint(x)) / 2 if name == "PSD" else x
+    return (x + support.adjoint(x)) / 2 if name in oracles.HERMITIAN else x
 
 
 def problem(name: str, p: Any, seed: int, count: int = 4, dtype: str = "float64") -> Any:
@@ -46,7 +46,7 @@ def problem(name: str, p: Any, seed: int, count: int = 4, dtype: str = "float64"
     steps = np.asarray([0.3, 0.7, 1.0, 2.0])[:count]
     d = 0.6 * gaussian(name, count, seed=seed + 1, dtype=dtype)
     y = start - steps[:, None, None] * p(d)
-    return ((y + support.adjoint(y)) / 2 if name == "PSD" else y), steps
+    return ((y + support.adjoint(y)) / 2 if name in oracles.HERMITIAN else y), steps
 
 
 def competitors(g: Any, name: str, x: Any, rng: Any, dtype: str) -> Any:
@@ -166,7 +166,7 @@ def test_invariance(name: str, geometry: str) -> None:
     y, steps = problem(name, p, seed=5)
     m, n = shape_of(name)
     u, v = support.orthonormal(m, m, seed=1), support.orthonormal(n, n, seed=2)
-    if name == "PSD":
+    if name in oracles.HERMITIAN:
         v = u.T
     if not (g.frame.unitary or g.frame.name == "norm") or geometry in (
         "elementwise",
@@ -276,7 +276,7 @@ def test_polynomials_have_the_forms_that_do_not_depend_on_a_kernel() -> None:
             continue
         g = next(g for g in FUNCTIONS.values() if type(g).__name__ == line.function)
         p = preconditioners.Polynomial(minimax.NEWTON_SCHULZ, geometry=line.geometry)
-        y = 0.3 * gaussian("PSD" if line.function == "PSD" else "", seed=1)
+        y = 0.3 * gaussian(line.function, seed=1)
         if line.any_kernel:
             np.testing.assert_allclose(g.anisotropic_prox(y, 1.0, p), g.prox(y), atol=1e-14)
         else:
@@ -289,7 +289,7 @@ def test_status_tells_of_sets_out_of_reach() -> None:
     y = 50.0 * support.gaussian(2, *SHAPE)
     for name, geometry in THERE:
         g = FUNCTIONS[name]
-        if not g.is_set or name in ("PSD", "Rank", "Sparse"):
+        if not g.is_set or name in (*oracles.HERMITIAN, "Rank", "Sparse"):
             continue
         p = preconditioners.Kappa(4, geometry=geometry)
         x, status = g.anisotropic_prox(y, 0.1, p, full_output=True)

@@ -21,9 +21,9 @@ EVERY_BOUNDED = pytest.mark.parametrize("name", BOUNDED)
 
 
 def gaussian(name: str, *batch: int, seed: int = 0, dtype: str = "float64") -> Any:
-    shape = (3, 3) if name == "PSD" else SHAPE
+    shape = (3, 3) if name in oracles.HERMITIAN else SHAPE
     x = support.gaussian(*batch, *shape, seed=seed, dtype=dtype)
-    return (x + support.adjoint(x)) / 2 if name == "PSD" else x
+    return (x + support.adjoint(x)) / 2 if name in oracles.HERMITIAN else x
 
 
 def vdot(x: Any, y: Any) -> float:
@@ -91,13 +91,13 @@ def test_projections_are_feasible_over_the_corpus(name: str, dtype: str) -> None
     if name in oracles.REAL and dtype in support.COMPLEX:
         pytest.skip("a real set")
     g = FUNCTIONS[name]
-    shape = (5, 5) if name == "PSD" else (6, 4)
+    shape = (5, 5) if name in oracles.HERMITIAN else (6, 4)
     for case, host in support.corpus(shape, dtype).items():
         x = host / max(1.0, np.abs(host).max() / 1e3) if dtype == "float16" else host
-        if name == "PSD":
+        if name in oracles.HERMITIAN:
             x = x / 2 + support.adjoint(x) / 2
         p = g.prox(x.astype(dtype))
-        if dtype == "float16" and name in ("Rank", "PSD") and g.value(p) != 0:
+        if dtype == "float16" and name in ("Rank", *oracles.HERMITIAN) and g.value(p) != 0:
             continue  # half precision has no digits left below its smallest numbers
         assert g.value(p) == 0, case
         assert g.prox(p).tobytes() == p.tobytes(), case
@@ -118,7 +118,7 @@ def test_linear_minimisation(name: str, dtype: str) -> None:
             assert vdot(c, s) <= vdot(c, z) + 1e-12
         if g.is_convex:
             assert vdot(c, s) == pytest.approx(-oracles.conjugate(g, -c), rel=1e-12)
-    zero = g.lmo(np.zeros(SHAPE, dtype=dtype))
+    zero = g.lmo(0.0 * gaussian(name, dtype=dtype))
     assert np.isfinite(zero).all()
     assert oracles.value(g, zero) == 0
 

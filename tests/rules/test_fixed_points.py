@@ -219,7 +219,7 @@ def smooth(**options: Any) -> preconditioners.Preconditioner:
             prox.NuclearBall(1.0),
             "Polynomial forgets magnitudes",
         ),
-        (preconditioners.Kappa(4), prox.Nuclear(0.7), "eps must be above 0.176"),
+        (preconditioners.Kappa(4), prox.Nuclear(0.7), "eps must be above 0.111"),
         (preconditioners.Clip(eps=0.7), prox.Nuclear(0.7), "eps must be above 0.7"),
         (preconditioners.Tanh(geometry="elementwise"), prox.Huber(2.0, 3.0), "slope is 6"),
         (preconditioners.Sqrt(geometry="global"), prox.MCP(1.0, 3.0), "eps must be above"),

@@ -57,7 +57,7 @@ def checks() -> dict[str, Check]:
     """Return every object behind its check, which takes dtype, backend and seed."""
     found: dict[str, Check] = {}
     for name, g in oracles.FUNCTIONS.items():
-        shape = (3, 3) if name == "PSD" else (4, 3)
+        shape = (3, 3) if name in oracles.HERMITIAN else (4, 3)
         found[f"prox {name}"] = lambda g=g, shape=shape, **o: testing.check_prox(
             g, shape=shape, **o
         )

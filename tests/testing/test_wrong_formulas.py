@@ -16,7 +16,7 @@ EVERY_KERNEL = pytest.mark.parametrize("kernel", oracles.KERNELS)
 
 @pytest.mark.parametrize("name", oracles.FUNCTIONS)
 def test_every_function_and_set_passes(name: str) -> None:
-    shape = (3, 3) if name == "PSD" else (4, 3)
+    shape = (3, 3) if name in oracles.HERMITIAN else (4, 3)
     report = testing.check_prox(oracles.FUNCTIONS[name], shape=shape)
     assert report.passed, report
 
