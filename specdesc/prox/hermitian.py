@@ -76,22 +76,20 @@ class _Hermitian(Operator):
     frame: ClassVar[Frame] = EIGENVALUES
     is_hermitian: ClassVar[bool] = True
 
-    def violation(self, x: Array, /) -> Array:
-        """Return the larger of the violation of the eigenvalues and the norm of the skew part."""
-        backend, matrix = self._enter(x)
-        with backend.guard(x):
-            if 0 in matrix.shape:
-                return super().violation(x)
-            taken = self._take_apart(matrix, backend)
-            return magnitudes.number(self._violation(taken, backend), taken, backend=backend)
-
     def _check(self, x: Array) -> None:
         if x.shape[-1] != x.shape[-2]:
             name = type(self).__name__
             msg = f"x must have square matrices for {name}, got shape {tuple(x.shape)}"
             raise ValueError(msg)
 
-    def _violation(self, taken: Parts, backend: Backend) -> Array:
+    def _violation(self, backend: Backend, x: Array) -> Array:
+        """Return the larger of the violation of the eigenvalues and the norm of the skew part."""
+        if 0 in x.shape:
+            return super()._violation(backend, x)
+        taken = self._take_apart(x, backend)
+        return magnitudes.number(self._beyond(taken, backend), taken, backend=backend)
+
+    def _beyond(self, taken: Parts, backend: Backend) -> Array:
         violation: Array = self.profile.violation(taken.magnitudes, xp=backend.xp)
         return backend.xp.maximum(violation, _skew(taken))
 
@@ -100,7 +98,7 @@ class _Hermitian(Operator):
         return backend.xp.max(backend.xp.abs(taken.magnitudes), axis=-1)
 
     def _inside(self, taken: Parts, slack: float, backend: Backend) -> Array:
-        return self._violation(taken, backend) <= slack * self._size(taken, backend)
+        return self._beyond(taken, backend) <= slack * self._size(taken, backend)
 
     def _by_magnitudes(
         self, own: Parts, phi: Phi, preconditioner: Preconditioner, backend: Backend
