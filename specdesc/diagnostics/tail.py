@@ -10,6 +10,12 @@ from specdesc._lib.typing import Array
 from specdesc._linalg.basic import balance, frobenius, restore
 from specdesc.backends.entry import enter
 
+#: Of the test that looks for a tail which becomes heavier further out.
+LEVEL = 0.1
+
+#: So few samples tell nothing about a tail.
+FEWEST = 4
+
 
 class TailIndex(NamedTuple):
     """An estimate of a tail index: numbers of the host.
@@ -25,7 +31,9 @@ class TailIndex(NamedTuple):
     threshold : float
         The sample above which they lie.
     moment : float
-        p, the largest moment up to 2 that the noise has with that confidence: min(2, low).
+        p, a moment up to 2 that the noise has with that confidence: `low` where that is below 2.
+        Else 2, or the lower end from the outermost eighth of the used samples alone if that is
+        below 2: what looks like a variance may end further out.
     """
 
     alpha: float
@@ -75,16 +83,28 @@ def tail_index(noise: Array, /, *, count: int | None = None, confidence: float =
     the interval follows; its quantiles by the formula of Wilson and Hilferty, within 0.7 % for
     k >= 10.
 
-    A tail that is a power law only far out gives a bias that falls with the threshold, as the width
-    of the interval falls with k. k = sqrt(samples) is below the optimal order for Student's t with
-    less than 4 degrees of freedom, so that the interval stays honest. Of 200 intervals of 95 % from
-    2000 samples, 94 % hold the truth for 3 degrees of freedom and 95 % for 1.6, and 93 % for Pareto
-    tails; from 400 samples of t_3 it is 88 % (measured).
+    Where the tail becomes heavier further out, as that of alpha-stable noise and of a Gaussian with
+    a few gross errors does, the interval of the k largest misses it. The spacings
+    i log(N_i / N_(i+1)) of a power law are independent and of one exponential distribution; if
+    those of the outermost eighth, quarter or half of the k exceed the others, out to 2 k, by an F
+    test of level 10 %, the lower end is that of the samples concerned, if lower (derived). The
+    price: one exact power law in five gets a wider interval.
+
+    Of 200 intervals of 95 % from 2000 samples, 94 % hold the truth for Student's t with 3 degrees
+    of freedom and 95 % with 1.6, and 93 % for Pareto tails; from 400 samples of t_3 it is 88 %. For
+    alpha-stable noise of index 1.5, 1.7 and 1.9 it is 94, 91 and 80 %, and 97 % at 1.9 from 20 000
+    samples; for a Gaussian of which 1 % is 3 t_1.5 it is 96 %, and 76 % where 5 % is, whose middle
+    looks heavier than its tail (measured): **nearer to the Gaussian, or from fewer samples, the
+    interval does not hold**. `moment` is below the truth in 89, 96 and 93 % of the cases for
+    alpha-stable noise of index 1.95, 1.9 and 1.8, and in 99 % for that contamination (300 seeds of
+    2000 samples, measured). It is below 2 for most samples of that size of t_3, too, which has a
+    variance: 2000 samples do not tell.
 
     The norm of a large matrix of independent entries comes near its power law much later: of 2000
     samples of 48 entries of t_3 the estimate is 3.75 and 71 % of the intervals hold the 3; of t_1.6
     it is 92 % (measured). There single entries, or products with a fixed direction, are better
-    samples. A Gaussian has no such tail: its estimate grows with the samples, 7 to 9 here.
+    samples. A Gaussian has no such tail: its estimate grows with the samples, 7 to 9 here. Nor has
+    a mixture of two Gaussians, which is taken for a heavy tail.
 
     A moment E ||noise||^p is finite for p < alpha, not at alpha: `moment` takes the lower end of
     the interval for its margin. Zeros carry no tail and are left out.
@@ -120,14 +140,45 @@ def tail_index(noise: Array, /, *, count: int | None = None, confidence: float =
     if k >= len(largest):
         return TailIndex(nan, nan, nan, 0, nan, nan)
     threshold = largest[k]
-    excess = math.fsum(math.log(size / threshold) for size in largest[:k])
-    if excess == 0.0:
+    # The mean of i log(N_i / N_(i+1)) over i <= k is that of log(N_i / N_(k+1)).
+    reach = min(2 * k, len(largest) - 1)
+    spacings = [i * math.log(largest[i - 1] / largest[i]) for i in range(1, reach + 1)]
+    if math.fsum(spacings[:k]) == 0.0:
         return TailIndex(inf, inf, inf, k, threshold, 2.0)
-    alpha = k / excess
+    alpha, low, high = _interval(spacings, k, confidence)
+    outer = {share: max(FEWEST, k // share) for share in (8, 4, 2)}
+    for first in outer.values():
+        if first < k and _heavier(spacings, first):
+            low = min(low, _interval(spacings, first, confidence)[1])
+    moment = low
+    if low >= 2.0:
+        moment = min(2.0, _interval(spacings, min(k, outer[8]), confidence)[1])
+    return TailIndex(alpha, low, high, k, threshold, moment)
+
+
+def _interval(spacings: list[float], k: int, confidence: float) -> tuple[float, float, float]:
+    """Return Hill's estimate from the k outermost samples, and its interval."""
+    excess = math.fsum(spacings[:k])
+    alpha = k / excess if excess > 0.0 else math.inf
     low, high = (
         alpha * _gamma_quantile(k, (1.0 + side * confidence) / 2.0) / k for side in (-1, 1)
     )
-    return TailIndex(alpha, low, high, k, threshold, min(2.0, low))
+    return alpha, low, high
+
+
+def _heavier(spacings: list[float], count: int) -> bool:
+    """Say whether the first spacings are larger than the others: an F test at `LEVEL`.
+
+    By the normal approximation of the cube root of F (Paulson 1942).
+    """
+    rest = len(spacings) - count
+    inner = math.fsum(spacings[count:])
+    if inner == 0.0:
+        return math.fsum(spacings[:count]) > 0.0
+    root = math.cbrt(math.fsum(spacings[:count]) / count * rest / inner)
+    outside, inside = 1.0 / (9.0 * count), 1.0 / (9.0 * rest)
+    z = ((1.0 - inside) * root - (1.0 - outside)) / math.sqrt(inside * root**2 + outside)
+    return z > NormalDist().inv_cdf(1.0 - LEVEL)
 
 
 def _sizes(noise: Array) -> list[float]:

@@ -58,7 +58,8 @@ class NoisyQuadratic:
     ) -> tuple[Array, Array]:
         """Return f, of the batch shape, and its gradient; both with noise if a sample is given.
 
-        Cost: 2 m² n flops.
+        Axes of `x`, and of W in the sample, that stand before those of the problem are further
+        points of it. Cost: 2 m² n flops.
 
         Raises
         ------
@@ -66,7 +67,8 @@ class NoisyQuadratic:
             As in the table of bad input.
         """
         enter("problems", x, self.linear, names=("x", "linear"))
-        check_same_shape(x, self.linear, "x", "linear")
+        if tuple(x.shape)[-self.linear.ndim :] != tuple(self.linear.shape):
+            check_same_shape(x, self.linear, "x", "linear")
         xp = self.backend.xp
         bent = xp.matmul(self.curvature, x)
         value = xp.sum(x * (0.5 * bent + self.linear), axis=(-2, -1))

@@ -11,6 +11,7 @@ from specdesc._lib.typing import Array
 from specdesc._linalg.basic import frobenius
 from specdesc.backends import Backend
 from specdesc.backends.entry import enter
+from specdesc.problems.covariance import root_of
 from specdesc.problems.sampling import minibatch, student_t
 
 
@@ -99,6 +100,7 @@ def random_regression(
     count: int,
     tail: float = 1.6,
     noise: float = 0.3,
+    covariance: Array | None = None,
     batch: int = 16,
     seed: int = 0,
     backend: str = "numpy",
@@ -112,9 +114,12 @@ def random_regression(
     m, n, rank : int
         Shape of the truth, and the number of its singular values, all equal to 1.
     count : int
-        Number of rows, with standard normal inputs.
+        Number of rows, with normal inputs.
     tail, noise : float
         Degrees of freedom and scale of the Student t errors of the targets.
+    covariance : array, shape (n, n), optional
+        Of the inputs, such as `geometric_covariance` and `spiked_covariance` make. None is the
+        identity.
     batch, seed : int
         Rows of a sample; of all numbers, drawn on the host.
     backend, dtype, device : str
@@ -125,6 +130,11 @@ def random_regression(
     MatrixRegression
         With its truth.
 
+    Raises
+    ------
+    ValueError
+        If `covariance` is not one of n inputs.
+
     Examples
     --------
     >>> import numpy as np
@@ -133,10 +143,12 @@ def random_regression(
     >>> problem.truth.shape
     (4, 3)
     """
+    root = root_of(covariance, n)
     random = host.generator(seed)
     left, right = (numpy.linalg.qr(random.standard_normal((k, rank)))[0] for k in (m, n))
     truth = left @ right.T
     inputs = random.standard_normal((count, n))
+    inputs = inputs if root is None else inputs @ root
     errors = student_t((count, m), tail, (seed,), 0)[0][0]
     leaf = backends.load(backend)
     rows, targets, known = (
