@@ -18,6 +18,7 @@ PAGES = {
     "train-in-optax": ("optax",),
     "train-in-flax": ("optax", "flax", "equinox"),
     "clean-a-table": (),
+    "dask": ("dask",),
 }
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -23,14 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("specdesc", "backends", "tests", "docs", "benchmarks", "pyproject.toml", "README.md")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", "_build", "reference", "results", "pictures")
 #: Imported once, before the processes of the tests part from this one.
-HEAVY = (
-    "array_api_compat.numpy",
-    "array_api_strict",
-    "hypothesis",
-    "mpmath",
-    "scipy.stats",
-    "torch",
-)
+HEAVY = ("array_api_compat.numpy", "array_api_strict", "scipy.stats", "torch")
 #: Seconds; a change that makes a loop endless is noticed, too.
 PATIENCE = 600
 OPTIONS = ("-x", "-q", "--library", "numpy", "-p", "no:cacheprovider", "-p", "no:xdist")

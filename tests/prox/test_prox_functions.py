@@ -1,12 +1,13 @@
 """Values, projections, linear minimisation and bad input of all functions and sets."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from specdesc import prox
+from specdesc import preconditioners, prox
 from tests import oracles, support
 from tests.oracles import FUNCTIONS
 from tests.support import Library
@@ -328,3 +329,22 @@ def test_a_nan_stays_in_its_own_matrix(name: str) -> None:
     for y in (g.value(x), g.violation(x), g.prox(x, 0.5), *([g.lmo(x)] if name in BOUNDED else [])):
         assert np.isnan(y[1]).all()
         assert not np.isnan(y[[0, 2]]).any()
+
+
+@pytest.mark.parametrize("total", [0.5, 3.0])
+def test_the_vertex_of_a_simplex_has_its_total(total: float) -> None:
+    g = gaussian("Simplex")
+    vertex = prox.Simplex(total).lmo(g)
+    assert vertex.sum() == total
+    assert vdot(g, vertex) == total * g.min()
+
+
+@pytest.mark.parametrize("kernel", [preconditioners.Kappa(3, eps=0.5), preconditioners.Tanh()])
+def test_an_elastic_net_without_squares_is_the_norm(kernel: Any) -> None:
+    """In both proxes: the soft threshold, and that of a kernel."""
+    kernel = replace(kernel, geometry="elementwise")
+    y, net, norm = 3.0 * gaussian("L1"), prox.ElasticNet(0.7, 0.0), prox.L1(0.7)
+    np.testing.assert_allclose(net.prox(y, 0.5), norm.prox(y, 0.5), rtol=1e-14)
+    ours, theirs = (g.anisotropic_prox(y, 0.5, kernel) for g in (net, norm))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-14)
+    assert np.abs(theirs).sum() < np.abs(y).sum()
