@@ -154,6 +154,21 @@ class JaxBackend(Backend):
             return [("", children[0][1])], form.unflatten
         return [(_name(path[0]), child) for path, child in children], form.unflatten
 
+    def repeat(
+        self,
+        count: int,
+        step: Callable[..., tuple[Array, ...]],
+        arrays: tuple[Array, ...],
+        /,
+    ) -> tuple[Array, ...]:
+        """Apply `step` in a loop that is traced and compiled once."""
+
+        def body(_: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+            return step(*carried)
+
+        repeated: tuple[Array, ...] = jax.lax.fori_loop(0, count, body, arrays)
+        return repeated
+
     def synchronize(self) -> None:
         """Wait for the work that was dispatched, by running after it on every device."""
         for device in jax.devices():

@@ -214,6 +214,18 @@ class Backend(ABC):
         """
         return None
 
+    def repeat(
+        self,
+        count: int,
+        step: Callable[..., tuple[Array, ...]],
+        arrays: tuple[Array, ...],
+        /,
+    ) -> tuple[Array, ...]:
+        """Apply `step` to the arrays, `count` times: each result has their shapes and dtypes."""
+        for _ in range(count):
+            arrays = step(*arrays)
+        return arrays
+
     def synchronize(self) -> None:
         """Wait until all that was started is done: for clocks, never inside a computation."""
         return

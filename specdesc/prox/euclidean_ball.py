@@ -67,12 +67,14 @@ def _inside(x: Array, xp: Namespace) -> Array:
 def _by_shift(s: Array, phi: Phi, backend: Backend) -> Array:
     """Solve for the ideal sign: max(s - t, 0), whose norm is convex in t."""
     xp = backend.xp
-    shift = xp.zeros_like(s[..., :1])
-    for _ in range(OUTER * 2):
+
+    def step(shift: Array) -> tuple[Array]:
         x = xp.clip(s - shift, min=0.0)
         size, sum_ = norm(x, xp=xp), xp.sum(x, axis=-1, keepdims=True)
         safe = xp.where(sum_ > 0, sum_, xp.ones_like(sum_))
-        shift = shift + xp.clip(size - 1.0, min=0.0) * size / safe
+        return (shift + xp.clip(size - 1.0, min=0.0) * size / safe,)
+
+    (shift,) = backend.repeat(OUTER * 2, step, (xp.zeros_like(s[..., :1]),))
     return xp.clip(s - shift, min=0.0)
 
 
@@ -80,19 +82,30 @@ def _by_multiplier(s: Array, phi: Phi, backend: Backend) -> Array:
     """Solve for mu by Newton, and for x(mu) from the point before."""
     xp, unit = backend.xp, eps(backend.xp, s.dtype)
     least = xp.clip(norm(s, xp=xp) - 1.0, min=0.0) / phi.step
-    mu, x = least, None
-    first = STEPS["double" if unit < 1e-10 else "single"]
-    for i in range(OUTER):
-        x = _point(s, mu, phi, x, INNER if i else first, backend)
+
+    def nearer(mu: Array, x: Array) -> Array:
         size = norm(x, xp=xp)
         slope = phi.kernel.slope(mu * x, xp=xp)
         fall = x * phi.step * slope / (1.0 + phi.step * mu * slope)
         rise = xp.sum(x * fall, axis=-1, keepdims=True)
         # N = 1 / size - 1 and N' = rise / size³.
         new = mu + (size - 1.0) * size * size / xp.where(rise > 0, rise, xp.ones_like(rise))
-        if backend.branches and bool(xp.all(xp.abs(size - 1.0) <= 4 * unit)):
+        return xp.maximum(xp.where(rise > 0, new, mu), least)
+
+    def step(mu: Array, x: Array) -> tuple[Array, Array]:
+        x = _point(s, mu, phi, x, INNER, backend)
+        return nearer(mu, x), x
+
+    first = STEPS["double" if unit < 1e-10 else "single"]
+    x = _point(s, least, phi, None, first, backend)
+    mu = nearer(least, x)
+    if not backend.branches:
+        mu, x = backend.repeat(OUTER - 1, step, (mu, x))
+        return _point(s, mu, phi, x, INNER, backend)
+    for _ in range(OUTER - 1):
+        if bool(xp.all(xp.abs(norm(x, xp=xp) - 1.0) <= 4 * unit)):
             break
-        mu = xp.maximum(xp.where(rise > 0, new, mu), least)
+        mu, x = step(mu, x)
     return _point(s, mu, phi, x, INNER, backend)
 
 

@@ -64,17 +64,15 @@ def rising(
     c = phi.step * b
     count = steps or STEPS[_precision(like, xp)]
     most = scalar(backend, 0.25 * largest_finite(xp, like.dtype) ** 0.5, like)
-    lines = [] if closed(kernel) else _tangents(kernel, c, like, backend)
+    lines = None if closed(kernel) else _tangents(kernel, c, like, backend)
 
     def solve(s: Array, start: Array | None = None) -> Array:
         q = xp.minimum(a + b * s, most)
-        if closed(kernel):
+        if lines is None:
             t = _closed(kernel, q, c, xp)
             pre, slope = kernel.both(t, xp=xp)
         else:
-            low = q / (1.0 + c)
-            for factor, offset in lines:
-                low = xp.maximum(low, factor * q + offset)
+            low = xp.maximum(q / (1.0 + c), _highest(lines, q, xp))
             t = low if start is None else xp.maximum(a + b * start, low)
             t, pre, slope = _newton(t, q, c, s, phi, low, None, count, backend)
         # Each of the two is the accurate one where the other amplifies rounding.
@@ -146,9 +144,8 @@ def _newton(
     curvature / 2 times the square of the step, which s compares with.
     """
     xp, kernel, unit = backend.xp, phi.kernel, eps(backend.xp, q.dtype)
-    branches = backend.branches
-    enough = (4.0 * unit / kernel.curvature) * (s / phi.step) if branches else s
-    for i in range(count):
+
+    def once(t: Array) -> tuple[Array, ...]:
         pre, flatness = kernel.both(t, xp=xp)
         slope = 1.0 + c * flatness
         if high is not None:
@@ -157,26 +154,45 @@ def _newton(
         moved = xp.maximum(t - (t - q + c * pre) / slope, low)
         if high is not None:
             moved = xp.minimum(moved, high)
-        step, t = moved - t, moved
-        if branches and i > 0 and bool(xp.all(step * step <= enough)):
-            break
+        return moved, pre, flatness, moved - t
+
+    found = once(t)
+    if not backend.branches:
+        found = backend.repeat(count - 1, lambda t, *_: once(t), found)
+    else:
+        enough = (4.0 * unit / kernel.curvature) * (s / phi.step)
+        for _ in range(count - 1):
+            found = once(found[0])
+            if bool(xp.all(found[3] * found[3] <= enough)):
+                break
+    t, pre, flatness, step = found
     return t, pre + flatness * step, flatness
 
 
 # --- first guesses -------------------------------------------------------------------------------
 
 
-def _tangents(kernel: Kernel, c: Array, like: Array, backend: Backend) -> list[tuple[Array, Array]]:
-    """Return lines in q below the root: as pre is concave, its tangents lie above it."""
+def _tangents(kernel: Kernel, c: Array, like: Array, backend: Backend) -> tuple[Array, Array]:
+    """Return lines in q below the root, by factors and offsets: the tangents of a concave pre."""
     xp = backend.xp
     nodes = xp.asarray(NODES, dtype=like.dtype, device=backend.placement)
     pre, slope = kernel.both(nodes, xp=xp)
     factor = 1.0 / (1.0 + c * slope)
     offset = -c * (pre - nodes * slope) * factor
-    lines = [(factor[..., i : i + 1], offset[..., i : i + 1]) for i in range(len(NODES))]
     if kernel.limit < math.inf:
-        lines.append((xp.ones_like(lines[0][0]), xp.zeros_like(lines[0][1]) - c * kernel.limit))
-    return lines
+        flat = -c * kernel.limit + xp.zeros_like(offset[..., :1])
+        factor = xp.concat([factor, xp.ones_like(flat)], axis=-1)
+        offset = xp.concat([offset, flat], axis=-1)
+    return factor, offset
+
+
+def _highest(lines: tuple[Array, Array], q: Array, xp: Namespace) -> Array:
+    """Return the highest of all lines at q."""
+    factor, offset = lines
+    highest = factor[..., :1] * q + offset[..., :1]
+    for i in range(1, factor.shape[-1]):
+        highest = xp.maximum(highest, factor[..., i : i + 1] * q + offset[..., i : i + 1])
+    return highest
 
 
 def _above(
