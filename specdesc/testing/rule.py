@@ -11,6 +11,9 @@ from specdesc.testing.trial import Trial
 
 State = dict[str, Array]
 
+#: What a step may make of rounding: a preconditioner of scale eps has the slope 1 / eps.
+STEEPNESS = 64.0
+
 #: Steps of a run; its gradients are random but for the one of these steps, which is zero.
 STEPS, STILL = 4, (1,)
 
@@ -103,7 +106,7 @@ def _check(trial: Trial, rule: Rule) -> None:
         moved, state = _update(trial, rule, 0.0 * x, x, state)
         return _update(trial, rule, moved, x + later, state)[0]
 
-    check_stack(trial, "steps of a stack", twice)
+    check_stack(trial, "steps of a stack", twice, steepness=STEEPNESS)
 
 
 def _update(trial: Trial, rule: Rule, x: Array, grad: Array, state: State) -> tuple[Array, State]:

@@ -8,8 +8,13 @@ from specdesc._lib.typing import Array
 from specdesc.testing.trial import Trial
 
 
-def check_stack(trial: Trial, law: str, call: Callable[[Array], Array], /) -> None:
-    """Hold a stack to the loop over it, at scales that differ and with a matrix of zeros."""
+def check_stack(
+    trial: Trial, law: str, call: Callable[[Array], Array], /, *, steepness: float = 1.0
+) -> None:
+    """Hold a stack to the loop over it, at scales that differ and with a matrix of zeros.
+
+    A map may enlarge the rounding of a decomposition by its `steepness`.
+    """
     scales = numpy.asarray((1.0, 10.0, 0.0, 0.1))
     x = trial.draw(len(scales)) * trial.array(scales[:, None, None])
     whole = call(x)
@@ -25,7 +30,8 @@ def check_stack(trial: Trial, law: str, call: Callable[[Array], Array], /) -> No
         largest = max(trial.size(x[i, ...]), float(numpy.abs(alone[finite]).max(initial=0.0)))
         equal = numpy.where(
             finite,
-            abs(together[i] - numpy.where(finite, alone, 0.0)) <= trial.rounding * largest,
+            abs(together[i] - numpy.where(finite, alone, 0.0))
+            <= steepness * trial.rounding * largest,
             together[i] == alone,
         )
         if not equal.all():

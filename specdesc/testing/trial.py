@@ -98,12 +98,13 @@ class Trial(Laws):
 
     def host(self, x: Array) -> Array:
         """Return an array or a number on the host, in double precision."""
-        if isinstance(x, (int, float, complex)):
-            return numpy.asarray(x)
-        xp = self.backend.xp
-        if x.dtype not in (xp.float32, xp.float64, xp.complex64, xp.complex128):
-            x = xp.astype(x, xp.float32)  # no host knows every half precision
-        found = self.backend.to_host(x)
+        if isinstance(x, (int, float, complex, numpy.ndarray)):
+            found = numpy.asarray(x)
+        else:
+            xp = self.backend.xp
+            if x.dtype not in (xp.float32, xp.float64, xp.complex64, xp.complex128):
+                x = xp.astype(x, xp.float32)  # no host knows every half precision
+            found = self.backend.to_host(x)
         return found.astype("complex128" if found.dtype.kind == "c" else "float64")
 
     def number(self, x: Array) -> float:

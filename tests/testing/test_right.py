@@ -29,16 +29,18 @@ NORMS = {
     "KyFan": norms.KyFan(2),
     "KyFanDual": norms.KyFanDual(2),
 }
-SMOOTH = preconditioners.Sqrt(eps=1e-2)
+SMOOTH = preconditioners.Sqrt(eps=0.3)
 RULES = {
     "SpectralDescent": rules.SpectralDescent(0.5, weight_decay=0.1),
     "SpectralDescent, schedule": rules.SpectralDescent(schedules.geometric(0.5, 0.9)),
     "SpectralDescent, value": rules.SpectralDescent(schedules.polyak()),
+    "SpectralDescent, momentum": rules.SpectralDescent(0.5, beta=0.9, error_feedback=True),
     "SpectralDescent, ball": rules.SpectralDescent(0.5, g=prox.SpectralBall(1.0)),
     "TruncatedSpectralDescent": rules.TruncatedSpectralDescent(2, 0.5),
     "TruncatedSpectralDescent, rank": rules.TruncatedSpectralDescent(2, 0.5, g=prox.Rank(2)),
     "Muon": rules.Muon(0.1),
     "Muon, decay": rules.Muon(0.1, weight_decay=0.1, nesterov=False),
+    "Muon, feedback": rules.Muon(0.1, error_feedback=True),
     "Scion": rules.Scion(0.1),
     "Scion, columns": rules.Scion(0.1, norm=norms.Columns(), constrained=False),
     "AdamW": rules.AdamW(0.1),
