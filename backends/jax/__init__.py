@@ -1,5 +1,6 @@
 """JAX: traced and eager arrays alike, always with a fixed plan."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -10,6 +11,13 @@ from specdesc.backends import Backend, Capabilities, Derivative
 from specdesc.backends.protocol import ONCE, Opened
 
 from .primitives import JaxPrimitives
+
+#: A matrix is long from this many times the devices on that share it, relative to its width: sums
+#: of its Gram matrices, about four, move less then than the matrix in and out.
+LONG = 4
+
+#: Axes of a mesh that the compiler may use as it finds best.
+_AUTO = jax.sharding.AxisType.Auto
 
 
 def _name(key: Any) -> str:
@@ -144,6 +152,25 @@ class JaxBackend(Backend):
     def differential(self, function: Callable[[Array], Array], x: Array, dx: Array, /) -> Array:
         """Return J dx, in forward mode."""
         return jax.jvp(function, (x,), (dx,))[1]
+
+    def handed_out(self, x: Array, /) -> Array:
+        """Spread a traced stack over the devices of its mesh, whole matrices on each.
+
+        Else the compiler gathers the stack at every product of matrices that are cut by their short
+        side. Long ones stay where they are: their products are sums of small squares.
+        """
+        if not isinstance(x, jax.core.Tracer) or x.ndim < 3:
+            return x
+        mesh = jax.typeof(x).sharding.mesh
+        free = [n for n, t in zip(mesh.axis_names, mesh.axis_types, strict=True) if t == _AUTO]
+        choices = [tuple(free), *((name,) for name in free)]
+        for names in choices:
+            size = math.prod(mesh.shape[name] for name in names)
+            m, n = x.shape[-2:]
+            if size > 1 and x.shape[-3] % size == 0 and max(m, n) < LONG * size * min(m, n):
+                spec = jax.sharding.PartitionSpec(*[None] * (x.ndim - 3), names)
+                return jax.lax.with_sharding_constraint(x, jax.sharding.NamedSharding(mesh, spec))
+        return x
 
     def open_node(self, node: object, /) -> Opened | None:
         """Open any registered pytree by one level, with the names that JAX gives its children."""

@@ -203,7 +203,7 @@ def _at_once(
 ) -> tuple[Array, ...]:
     """Return what `_afresh` does, by polynomials and without a look at any value."""
     xp, wide = backend.xp, x.shape[-2] <= x.shape[-1]
-    matrix, finite = x if coarse else working(xp, x), None
+    matrix, finite = backend.handed_out(x if coarse else working(xp, x)), None
     if backend.warns:
         matrix, finite = replace_broken(matrix, backend=backend)
     factor, *proof = fixed.orthogonal_factor(
@@ -216,6 +216,8 @@ def _at_once(
         cast_error=0.0 if matrix.dtype == x.dtype else _cast_error(x, backend),
         backend=backend,
     )
+    # Said of both ends: what a factor is used for would else cut it in the middle of its products.
+    factor = backend.handed_out(factor)
     factor = factor if wide else backend.primitives.adjoint(factor)
     factor = xp.astype(factor, x.dtype, copy=False)
     if finite is None:
