@@ -27,8 +27,9 @@ HEAD = """\
 # Claims and their verdicts
 
 What is claimed of the methods, each tested by one command, with what the full run found. This page
-is generated: `make claims` runs everything again (most of an hour on two busy cores, less on idle
-ones; an interrupted run goes on where it was) and writes it.
+is generated: `make claims` runs everything again (up to an hour and a half on two cores; an
+interrupted run goes on where it was) and writes it. Seconds are those of machines that did other
+work at the same time.
 
 ```console
 $ specdesc verify --list                    # all claims with their sources

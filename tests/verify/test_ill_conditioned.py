@@ -12,7 +12,7 @@ from specdesc.verify import Trial
 from specdesc.verify.ill_conditioned import claim, methods, report, runs, tasks
 from specdesc.verify.tuning import Point
 
-EVERY = [*methods.SPECTRAL, "TSD k=3", *methods.BASELINES]
+EVERY = [*methods.SPECTRAL, "TSD k=3", "SD, Polyak", *methods.BASELINES]
 
 
 @pytest.fixture

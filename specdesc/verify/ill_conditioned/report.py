@@ -7,7 +7,7 @@ import numpy
 
 from specdesc.verify.claim import Verdict
 from specdesc.verify.curves import draw_band
-from specdesc.verify.ill_conditioned.methods import SPECTRAL, TRUNCATED
+from specdesc.verify.ill_conditioned.methods import BASELINES, SPECTRAL
 from specdesc.verify.ill_conditioned.runs import mean_error, ratio
 from specdesc.verify.trial import Trial
 
@@ -32,7 +32,7 @@ def compared(
             quotients = {
                 other: ratio(last(methods[spectral]), last(methods[other]))
                 for other in methods
-                if other not in (*SPECTRAL, TRUNCATED)
+                if other in BASELINES
             }
             for _, low, high in quotients.values():
                 verdicts.add("holds" if high < 1.0 else "fails" if low > 1.0 else "undecided")
@@ -139,7 +139,7 @@ def numbers(
 def draw(found: Mapping[str, Found], figure: Any, /) -> None:
     """Draw errors and alignments along the runs."""
     axes = figure.subplots(1, 1 + len(found))
-    shown = ("Muon", "SD", "AdamW", "sign", "subgradient", "SD, Polyak")
+    shown = ("Muon", "SD", "AdamW", "sign", "subgradient", "subgradient, momentum")
     for axis, (name, methods) in zip(axes, found.items(), strict=False):
         axis.set_yscale("log")
         for i, method in enumerate(shown):
