@@ -32,22 +32,20 @@ COMPARED = (*SPECTRAL, *SHOWN, *BASELINES)
 def cases(trial: Trial, /) -> dict[str, Case]:
     """Return the problems; when quick, those that the verdict hangs on alone."""
     steps = trial.pick(200, 600)
-    found = {
-        name: Case(
-            partial(_regression, name),
-            trial.pick((*SPECTRAL, "subgradient", "sign", "AdamW"), COMPARED),
-            steps,
-        )
-        for name in trial.pick(ILL, tuple(tasks.COVARIATES))
-    }
+    methods = trial.pick((*SPECTRAL, "subgradient", "sign", "AdamW"), COMPARED)
+    found = {name: Case(partial(_regression, name), methods, steps) for name in ILL}
     if trial.quick:
         return found
     return found | {
+        ISOTROPIC: Case(
+            partial(_regression, ISOTROPIC),
+            ("SD", "SD, Polyak", "subgradient", "subgradient, Polyak", "sign", "AdamW"),
+            600,
+        ),
         tasks.STRUCTURED: Case(tasks.structured, ("SD", "subgradient"), 400),
         tasks.FACTORS: Case(
             tasks.factorization, (*SPECTRAL, "subgradient", "subgradient, momentum", "AdamW"), 600
         ),
-        tasks.ENTRIES: Case(tasks.entries, ("SD", "TSD k=2", "subgradient"), 400),
     }
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from specdesc._lib.typing import Array
 from specdesc.norms import Frobenius
-from specdesc.prox import Rank
 from specdesc.rules import (
     AdamW,
     Muon,
@@ -77,16 +76,15 @@ def rule(
     def of(rank: int) -> Schedule:
         return _Steps(over * task.size / rank**0.5, ratio, task)
 
-    g = None if task.rank is None else Rank(task.rank)
     if name.startswith("TSD"):
         k = int(name.removeprefix("TSD k="))
-        return TruncatedSpectralDescent(k, of(k), g=g)
+        return TruncatedSpectralDescent(k, of(k))
     full, entries = min(m, n), m * n
     makers: dict[str, Callable[[], Rule]] = {
-        "SD": lambda: SpectralDescent(of(full), g=g),
+        "SD": lambda: SpectralDescent(of(full)),
         "SD, Polyak": lambda: SpectralDescent(_Polyak(over, full, task)),
         "Muon": lambda: Muon(of(full), beta=momentum[0], scale="none"),
-        "subgradient": lambda: NormalizedGradient(of(1), g=g),
+        "subgradient": lambda: NormalizedGradient(of(1)),
         "subgradient, Polyak": lambda: NormalizedGradient(_Polyak(over, None, task)),
         "subgradient, momentum": lambda: Scion(
             of(1), beta=momentum[0], norm=Frobenius(), constrained=False

@@ -1,4 +1,4 @@
-"""The problems: robust regressions, and three where spectral steps are the worse choice."""
+"""The problems: robust regressions, and two where spectral steps are the worse choice."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from specdesc._lib.typing import Array
 from specdesc.backends import Backend
 from specdesc.problems import (
     geometric_covariance,
-    random_completion,
     random_recovery,
     random_robust_regression,
     spiked_covariance,
@@ -28,7 +27,6 @@ COVARIATES: dict[str, Callable[[int], Array | None]] = {
 
 STRUCTURED = "outliers that agree on another matrix"
 FACTORS = "over-parametrised factorization"
-ENTRIES = "rank projection on entries"
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,6 @@ class Task:
         The value at the solution.
     backend : Backend
         That of the arrays.
-    rank : int or None
-        The bound on the rank that the rule gets.
     truth : array or None
         The solution, where a point is compared with it directly.
     stable_rank : float or None
@@ -63,7 +59,6 @@ class Task:
     size: float
     least: float
     backend: Backend
-    rank: int | None = None
     truth: Array | None = None
     stable_rank: float | None = None
 
@@ -167,23 +162,6 @@ def factorization(trial: Trial, seed: int, /) -> Task:
 
     least = float(xp.mean(xp.abs(solution - noisy)))
     return Task(value_and_grad, start, error, norm**0.5, least, trial.backend)
-
-
-def entries(trial: Trial, seed: int, /) -> Task:
-    """Return half of the entries of a rank-2 matrix, a tenth wrong, and the rank to project on."""
-    problem = random_completion(
-        40, 2, observed=0.5, outliers=0.1, seed=seed, backend=trial.backend.name
-    )
-    return Task(
-        problem.value_and_grad,
-        problem.start(),
-        problem.error,
-        _size(problem.truth, trial),
-        float(problem.value_and_grad(problem.truth)[0]),
-        trial.backend,
-        rank=2,
-        truth=problem.truth,
-    )
 
 
 def _size(truth: Array | None, trial: Trial) -> float:
