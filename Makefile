@@ -89,6 +89,7 @@ claims: .venv/test
 	$(BIN)/python docs/generate_claims.py out/claims
 
 docs: .venv/docs
+	rm -rf docs/reference
 	$(BIN)/sphinx-build -E -W -q docs docs/_build/html
 
 # Needs a Chromium of the system; without one the tests are skipped, with the reason.
