@@ -112,7 +112,10 @@ class Group:
 
 def is_elementwise(rule: Rule, /) -> bool:
     """Say whether a rule gives each entry the step of that entry, so that no view matters."""
-    return isinstance(rule, AdamW) or (isinstance(rule, SignDescent) and rule.g is None)
+    if isinstance(rule, SignDescent):
+        # What error feedback divides a step by is a mean over the matrix.
+        return rule.g is None and not rule.error_feedback
+    return isinstance(rule, AdamW)
 
 
 def _agrees(pattern: Pattern, path: str, x: Array) -> bool:

@@ -335,3 +335,16 @@ def test_five_steps_are_one_trace(name):
         params, state = step(params, state)
     assert len(traces) == 1
     assert step._cache_size() == 1
+
+
+def test_error_feedback_sees_matrices():
+    rule = rules.SignDescent(0.1, error_feedback=True)
+    kernel = jnp.asarray(np.random.default_rng(1).standard_normal((2, 6, 4)), jnp.float32)
+    tx = transformation(trees.Group("kernel", rule, view="batched"))
+    updates, state = tx.update({"kernel": kernel}, tx.init({"kernel": kernel}), {"kernel": kernel})
+    for i in range(2):
+        x = kernel[i, ...]
+        y, own = rule.update(x, x, rule.init(x))
+        np.testing.assert_allclose(updates["kernel"][i], y - x, atol=1e-6)
+        error = optax.tree_utils.tree_get(state, "error")["kernel"][i]
+        np.testing.assert_allclose(error, own["error"], atol=1e-6)
