@@ -37,6 +37,9 @@ class TruncatedSpectralDescent(Advancing):
     g : prox function, optional
         A set whose Euclidean projection follows the step: `prox.KyFanBall` of the same k, which is
         `prox.NuclearBall` for k = 1, or one that is not convex such as `prox.Rank`, as a heuristic.
+    tol : float, optional
+        How much of the Ky Fan value of the subgradient a step may miss, relative, in the sense of
+        `truncated_svd`. None is one dense SVD a step.
     beta : float, array or schedule, optional
         Momentum: the factor on the old buffer, beta buffer + (1 - beta) grad, which starts from
         zero. None is no buffer.
@@ -44,9 +47,6 @@ class TruncatedSpectralDescent(Advancing):
         Add what a step leaves of the gradient to the next one. The step is then the part of error +
         step grad along the direction, so that `step` is that of a subgradient method, and sees the
         scale of the gradient. With neither `weight_decay` nor `g`.
-    tol : float, optional
-        How much of the Ky Fan value of the subgradient a step may miss, relative, in the sense of
-        `truncated_svd`. None is one dense SVD a step.
 
     Raises
     ------
