@@ -147,12 +147,12 @@ def inner(a: Any, b: Any) -> float:
 def cases(name: str, call: Callable[[Any], Any], shape: tuple[int, int], dtype: str) -> list[Case]:
     if dtype == "complex128" and any(real in name for real in oracles.REAL):
         return []
-    hermitian = name.rsplit(maxsplit=1)[-1] in oracles.HERMITIAN
+    hermitian = any(kind in name for kind in oracles.HERMITIAN)
     if hermitian and shape[0] != shape[1]:
         return []
     found = []
     for point, given in points(shape, dtype).items():
-        # A Hermitian point may lie in the set.
+        # A Hermitian point lies in the domain of PSD where it is positive.
         x = given + np.conj(given.T) if hermitian else given
         one, *others = (support.gaussian(*shape, seed=seed, dtype=dtype) for seed in (8, 18, 28))
         with np.errstate(all="ignore"):

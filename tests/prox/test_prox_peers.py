@@ -8,7 +8,7 @@ import pytest
 
 from specdesc import prox
 from tests import support
-from tests.oracles import FUNCTIONS
+from tests.oracles import FUNCTIONS, HERMITIAN
 
 SHAPE = (4, 3)
 
@@ -44,6 +44,8 @@ def formulated(cp: Any, g: Any, x: Any) -> tuple[Any, list[Any]]:
             return 0, [cp.normNuc(x) <= g.radius]
         case "PSD":
             return 0, [x >> 0]
+        case "Spectraplex":
+            return 0, [x >> 0, cp.trace(x) == g.total]
         case "Simplex":
             return 0, [x >= 0, cp.sum(x) == g.total]
         case "SpectralBall":
@@ -62,8 +64,9 @@ SOLVED = [
 def test_against_a_general_solver(name: str) -> None:
     cp = imported("cvxpy")
     g = FUNCTIONS[name]
-    y = support.gaussian(3, 3, seed=3) if name == "PSD" else support.gaussian(*SHAPE, seed=3)
-    x = cp.Variable(y.shape, symmetric=True) if name == "PSD" else cp.Variable(y.shape)
+    hermitian = name in HERMITIAN
+    y = support.gaussian(3, 3, seed=3) if hermitian else support.gaussian(*SHAPE, seed=3)
+    x = cp.Variable(y.shape, symmetric=True) if hermitian else cp.Variable(y.shape)
     value, constraints = formulated(cp, g, x)
     problem = cp.Problem(cp.Minimize(value + cp.sum_squares(x - y) / (2 * 0.6)), constraints)
     with warnings.catch_warnings():
