@@ -47,10 +47,10 @@ that. A claim that fails stays on the page.
 PLAIN = """\
 ## In plain words: where spectral steps win, and where they do not
 
-- **They win where the inputs are ill-conditioned.** In a robust matrix regression with covariates of
-  condition 100, or with one dominant direction, Muon and spectral descent end nearer to the solution
-  than tuned subgradient steps, with and without momentum, sign descent and AdamW; Muon by far. The
-  truncated step with k = 5 wins with one dominant direction and loses with condition 100
+- **They win where the inputs are ill-conditioned.** In a robust matrix regression with covariates
+  of condition 100, or with one dominant direction, Muon and spectral descent end nearer to the
+  solution than tuned subgradient steps, with and without momentum, sign descent and AdamW; Muon by
+  far. The truncated step with k = 5 wins with one dominant direction and loses with condition 100
   (`ill-conditioned`).
 - **They lose, or gain nothing, elsewhere.** With isotropic inputs all of them solve the regression.
   Where outliers agree with each other the subgradient ends nearer. In an over-parametrised

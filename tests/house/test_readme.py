@@ -124,7 +124,7 @@ def _specdesc(words, tmp_path, monkeypatch):
 
 def test_the_pictures_are_there():
     paths = re.findall(r"!\[.*\]\((.*)\)", TEXT)
-    assert len(paths) == 2
+    assert len(paths) == 3
     for path in paths:
         assert (ROOT / path).is_file()
         assert (ROOT / path).stat().st_size < 1_500_000
