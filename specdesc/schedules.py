@@ -8,13 +8,11 @@ any function of the count, an integer, alone: those of optax are schedules.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature
 from typing import NamedTuple
 
 from specdesc._lib.arrays import per_batch
 from specdesc._lib.checks import check_positive_rank
 from specdesc._lib.dtypes import working
-from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import balance, frobenius, restore
 from specdesc.backends import Backend
@@ -31,18 +29,6 @@ __all__ = [
     "polyak",
     "storm",
 ]
-
-
-@opaque
-def is_of_count_alone(schedule: "Schedule", /) -> bool:
-    """Say whether a schedule is a function of the count and of nothing else, such as optax has."""
-    try:
-        parameters = signature(schedule).parameters.values()
-    except (TypeError, ValueError):  # it does not say: some that are written in C
-        return True
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return False
-    return not {"value", "grad"} <= {p.name for p in parameters}
 
 
 #: The name in the capability table.

@@ -1,11 +1,13 @@
 """What every rule shares: the protocol, the step length, and the proximal step at the end."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, NamedTuple, Protocol
 
 from specdesc._lib.arrays import times
 from specdesc._lib.checks import check_number, check_same_shape, is_number, plain
 from specdesc._lib.dtypes import real_dtype, working, working_dtype
+from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc._linalg.operator import LinearOperator
@@ -14,7 +16,7 @@ from specdesc.backends import Backend
 from specdesc.backends.entry import check_per_matrix, enter
 from specdesc.prox import Function, Rank, WarmStarted
 from specdesc.prox.calculus import point
-from specdesc.schedules import Schedule, is_of_count_alone
+from specdesc.schedules import Schedule
 
 State = dict[str, Array]
 
@@ -131,9 +133,14 @@ def with_buffers(x: Array, g: Function | None, names: tuple[str, ...], /) -> Sta
     """Return the first state of a rule with arrays like `x`, which start from zero."""
     backend = enter_init(x)
     with backend.guard(x):
-        # Like x, so that they lie where it does, over several devices too.
-        buffers = {name: backend.xp.zeros_like(x) for name in names}
-        return {**initial_state(x, g, backend=backend), **buffers}
+        return buffered(x, g, names, backend=backend)
+
+
+def buffered(x: Array, g: Function | None, names: tuple[str, ...], /, *, backend: Backend) -> State:
+    """Return the same for an array that was checked."""
+    # Like x, so that they lie where it does, over several devices too.
+    buffers = {name: backend.xp.zeros_like(x) for name in names}
+    return {**initial_state(x, g, backend=backend), **buffers}
 
 
 def enter_update(
@@ -185,7 +192,7 @@ def length(
         checked = getattr(step, "at_checked", None)
         if checked is not None:
             size = checked(t, value, grad, backend=backend)
-        elif is_of_count_alone(step):
+        elif _is_of_count_alone(step):
             size = step(state["t"])
         else:
             size = step(t, value=value, grad=grad)
@@ -326,3 +333,15 @@ def _nearest(
         y, start = g.prox_from(y, size, state["g_start"], tol=PROX_TOL)
         return y, {**state, "g_start": start}
     return point(g, y, size, backend), state
+
+
+@opaque
+def _is_of_count_alone(schedule: Schedule, /) -> bool:
+    """Say whether a schedule is a function of the count and of nothing else, such as optax has."""
+    try:
+        parameters = signature(schedule).parameters.values()
+    except (TypeError, ValueError):  # it does not say: some that are written in C
+        return True
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return False
+    return not {"value", "grad"} <= {p.name for p in parameters}

@@ -104,7 +104,8 @@ class TruncatedSpectralDescent(Advancing):
         backend = rule.enter_init(x)
         with backend.guard(x):
             start = first_block(x, self.rank, backend=backend)
-        return {**rule.with_buffers(x, self.g, self.buffers), "start": start}
+            state = rule.buffered(x, self.g, self.buffers, backend=backend)
+            return {**state, "start": start}
 
     @property
     def buffers(self) -> tuple[str, ...]:

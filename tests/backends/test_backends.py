@@ -302,6 +302,7 @@ def overwriting(library: Library, host: dict[str, np.ndarray]) -> list[Overwriti
         Overwriting("thin_product", (z, x[..., :1]), {}, (z, x)),
         Overwriting("add_solve", (0.5, x, 2.0, d), {**over, "owned": True, "out": out}, ()),
         Overwriting("add_solve", (0.5, x, 2.0, d), {"out": out}, (x, d)),
+        Overwriting("divide_by_root", (library.xp.matrix_transpose(x), d), {}, (x, d)),
         Overwriting("is_positive_definite", (d, 0.5 + 0.0 * by), {}, (d,)),
     ]
 

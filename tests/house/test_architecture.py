@@ -37,7 +37,7 @@ MODULES = [
 #: What users of a library expect of an optimizer: above everything.
 FACADES = {
     *(ROOT / "backends/torch/optimizer").rglob("*.py"),
-    ROOT / "backends/jax/transformation.py",
+    *(ROOT / "backends/jax/transformation").rglob("*.py"),
 }
 
 
