@@ -724,3 +724,12 @@ def test_an_operator_of_another_shape_or_dtype_is_refused() -> None:
         rule.update(np.ones((5, 6)), grad, {})
     with pytest.raises(TypeError, match=r"x and grad.like must have one dtype"):
         rule.update(np.ones((6, 5), "float32"), grad, {})
+
+
+def test_a_heavy_ball_adds_whole_gradients() -> None:
+    """The factor does not see it, the state does."""
+    rule = rules.Muon(0.1, momentum="heavy_ball", beta=0.5)
+    x = support.gaussian(4, 3)
+    _, state = rule.update(x, x, rule.init(x))
+    _, state = rule.update(x, x, state)
+    np.testing.assert_allclose(state["momentum_buffer"], 1.5 * x, rtol=1e-14)
