@@ -45,9 +45,11 @@ class Slopes(NamedTuple):
 def slopes(function: Callable[[Array], Array], s: Array, /, *, backend: Backend) -> Slopes:
     """Return what is needed of the derivative of a function of numbers along the last axis."""
     one = backend.xp.ones_like(s)
+    # As many axes as the numbers: JAX may be told to broadcast no others.
+    grades = backend.xp.reshape(_grades(s, backend), (*(1,) * (s.ndim - 1), s.shape[-1]))
     found = (
         backend.frozen(backend.differential(function, s, direction))
-        for direction in (one, one * _grades(s, backend))
+        for direction in (one, one * grades)
     )
     return Slopes(*found)
 

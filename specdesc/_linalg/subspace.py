@@ -162,7 +162,7 @@ def drawn_columns(
     number = xp.arange(count, dtype=xp.int32, device=backend.placement)
     if not isinstance(step, int) or step:
         number = (number + step % DRAWS * count) % DRAWS
-    turned = (angle * number + phase) % DRAWS
+    turned = (angle * number[None, :] + phase) % DRAWS
     turned = xp.astype(turned, real_dtype(xp, like.dtype)) * (2 * math.pi / DRAWS)
     return xp.astype(xp.cos(turned) * (2 / max(1, rows)) ** 0.5, like.dtype, copy=False)
 
@@ -204,7 +204,8 @@ def _ky_fan(r: Array, rank: int, backend: Backend) -> Array:
     SVD of small matrices is less accurate than its dtype.
     """
     if _has_wider(r, backend):
-        return krylov.ky_fan(r, rank, backend=backend)
+        real = real_dtype(backend.xp, r.dtype)
+        return backend.xp.astype(krylov.ky_fan(r, rank, backend=backend), real)
     return backend.xp.sum(backend.xp.linalg.svdvals(r)[..., :rank], axis=-1)
 
 

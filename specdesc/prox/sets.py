@@ -36,7 +36,8 @@ class Interval:
 
     def prox(self, s: Array, phi: Phi, /, *, backend: Backend) -> Array:
         """Clip."""
-        if self.low == self.high:  # where a clip has a corner
+        low = plain(self.low)
+        if isinstance(low, float) and is_number(self.high, low):  # where a clip has a corner
             return backend.xp.full_like(s, self.low)
         return backend.xp.clip(s, min=self.low, max=self.high)
 

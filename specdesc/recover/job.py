@@ -251,7 +251,9 @@ def _load(options: Options) -> list[Backend]:
     if options.backends != ("all",):
         return [backends.load(name) for name in options.backends]
     leaves = [backends.load(name) for name in backends.available()]
-    able = [leaf for leaf in leaves if "truncated_svd" not in leaf.capabilities.unsupported]
+    able = [
+        leaf for leaf in leaves if "problems.estimate_rank" not in leaf.capabilities.unsupported
+    ]
     # NumPy leads, since the first backend also runs the baselines.
     return sorted(able, key=lambda leaf: (leaf.name != "numpy", leaf.name))
 

@@ -190,6 +190,7 @@ def test_what_optax_wraps_around():
 
 # --- numbers -------------------------------------------------------------------------------------
 
+SMOOTH = preconditioners.Kappa(2, eps=1.0)
 NUMBERS = {
     "step": (rules.Muon, 0.1),
     "weight_decay": (lambda h: rules.Muon(0.1, weight_decay=h), 0.1),
@@ -215,11 +216,12 @@ NUMBERS = {
     ),
 } | {
     g.__name__: (
-        lambda h, g=g: rules.ProximalSpectral(0.1, preconditioner=KAPPA, g=g(h)),
+        lambda h, g=g: rules.ProximalSpectral(0.1, preconditioner=SMOOTH, g=g(h)),
         1.5,
     )
     for g in (prox.SpectralBall, prox.NuclearBall, prox.FrobeniusBall, prox.Nuclear)
 }
+ENTRIES = preconditioners.Sqrt(eps=1.0, geometry="elementwise")
 ENTRYWISE = {
     "L1": prox.L1,
     "L0": prox.L0,
@@ -234,7 +236,8 @@ ENTRYWISE = {
     "Simplex": prox.Simplex,
 }
 NUMBERS |= {
-    name: (lambda h, g=g: rules.SignDescent(0.1, g=g(h)), 0.2) for name, g in ENTRYWISE.items()
+    name: (lambda h, g=g: rules.ProximalSpectral(0.1, preconditioner=ENTRIES, g=g(h)), 0.2)
+    for name, g in ENTRYWISE.items()
 }
 
 

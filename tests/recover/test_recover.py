@@ -208,7 +208,7 @@ def test_all_takes_every_library_that_can(matrix, tmp_path):
     able = [
         name
         for name in backends.available()
-        if "truncated_svd" not in backends.load(name).capabilities.unsupported
+        if "problems.estimate_rank" not in backends.load(name).capabilities.unsupported
     ]
     for name in able:
         assert re.search(rf"^truncated spectral descent +{name} ", said, re.MULTILINE)

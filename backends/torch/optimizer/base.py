@@ -394,7 +394,8 @@ def _move(
             lean += item.sections()
         else:
             others.append(item)
-    exchange.advance(cut)
+    if cut:
+        exchange.advance(cut)
     if split is None:
         momentum.advance(lean)
     else:
