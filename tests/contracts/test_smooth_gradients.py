@@ -243,7 +243,7 @@ def test_gradients_of_torch(name: str, torch: Any) -> None:
     assert smooth >= 3  # or the differences say nothing
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ANISOTROPIC)
 def test_gradients_of_anisotropic_proxes_on_torch(name: str, torch: Any) -> None:
     for case in cases(name, ANISOTROPIC[name], (4, 3), "float64"):
@@ -255,7 +255,10 @@ FEW = ("prox Nuclear", "prox FrobeniusBall", "prox Ridge", "Sqrt spectral", "map
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in OPERATIONS],
+    [
+        name if name in FEW else pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in OPERATIONS
+    ],
 )
 def test_gradients_of_jax(name: str, jax: Any) -> None:
     call = OPERATIONS[name]
@@ -414,7 +417,7 @@ def test_transforms_of_jax_compose(jax: Any) -> None:
     np.testing.assert_allclose(np.asarray(forward), np.asarray(reverse), atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @TRACED
 @pytest.mark.parametrize("name", ["prox Nuclear", "Sqrt spectral", "prox FrobeniusBall"])
 def test_compiled_gradients_of_torch_equal_eager_ones(name: str, torch: Any) -> None:

@@ -12,7 +12,12 @@ from specdesc import preconditioners, prox, rules
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-SIDES = [16, 64, *[pytest.param(side, marks=pytest.mark.slow) for side in (256, 1024)]]
+SIDES = [
+    16,
+    64,
+    pytest.param(256, marks=pytest.mark.slow),
+    pytest.param(1024, marks=pytest.mark.exhaustive),
+]
 DTYPES = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 SIDE = pytest.mark.parametrize("side", SIDES)
 

@@ -95,14 +95,14 @@ def test_in_low_precision(name: str, dtype: str) -> None:
     hold(name, dtype)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize("name", CHECKS)
 def test_in_double_precision(name: str, dtype: str) -> None:
     hold(name, dtype)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "complex128"])
 @pytest.mark.parametrize("name", CHECKS)
 def test_on_torch(name: str, dtype: str) -> None:
@@ -113,7 +113,7 @@ def test_on_torch(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("backend", ["jax"])
 @pytest.mark.parametrize(
     "name",
-    [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in CHECKS],
+    [name if name in FEW else pytest.param(name, marks=pytest.mark.exhaustive) for name in CHECKS],
 )
 def test_without_double_precision(name: str, backend: str) -> None:
     """JAX makes no float64 unless it is told to: the default dtype is float32 then."""
