@@ -174,7 +174,7 @@ def restore(y: Array, finite: Array, /, *, backend: Backend) -> Array:
     if backend.traps:
         zero = xp.zeros_like(y)
         infinite = xp.where(finite, zero, xp.full_like(y, float("inf")))
-        return y + (infinite - infinite)
+        return y - (infinite - infinite)  # a difference, which keeps the sign of zero
     return xp.where(finite, y, scalar(backend, float("nan"), y))
 
 
