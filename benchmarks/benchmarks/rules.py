@@ -49,7 +49,7 @@ class TimeUpdate(Kernel):
 class TimeRobustRecovery(Kernel):
     """Subgradient, truncated spectral step and projection to the rank, from a destroyed matrix."""
 
-    needs = ("problems", "rules", "truncated_svd", "initial_start", "prox.Rank")
+    needs = ("problems", "problems.estimate_rank", "rules", "truncated_svd", "prox.Rank")
 
     def prepare(self):
         clean = matrix(self.shape, smallest=1e-6)

@@ -83,10 +83,11 @@ class AdamW(Advancing):
         wide = working_dtype(xp, x.dtype)
         with backend.guard(x):
             # Like x, so that they lie where it does, over several devices too.
+            sizes = xp.real(x) if is_complex(xp, x.dtype) else x
             return {
                 **rule.initial_state(x, None, backend=backend),
                 "mean": xp.zeros_like(x, dtype=wide),
-                "root_mean_square": xp.zeros_like(x, dtype=real_dtype(xp, wide)),
+                "root_mean_square": xp.zeros_like(sizes, dtype=real_dtype(xp, wide)),
             }
 
     def _advance(
