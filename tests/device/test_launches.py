@@ -13,38 +13,13 @@ import pytest
 
 import specdesc
 from specdesc import norms, prox, rules
+from specdesc.bench.counts import VIEWS
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 entry = import_module("specdesc.backends.entry")
 leaf = import_module("specdesc.backends.torch")
 muon = import_module("torch.optim._muon")
 dispatch = import_module("torch.utils._python_dispatch")
-
-VIEWS = frozenset(
-    (
-        "_reshape_alias",
-        "_unsafe_view",
-        "alias",
-        "as_strided",
-        "detach",
-        "diagonal",
-        "empty",
-        "expand",
-        "lift_fresh",
-        "movedim",
-        "permute",
-        "reshape",
-        "select",
-        "slice",
-        "split",
-        "squeeze",
-        "t",
-        "transpose",
-        "unbind",
-        "unsqueeze",
-        "view",
-    )
-)
 
 #: What looks at its own result, and so waits for a device.
 WAITS = frozenset(
