@@ -253,7 +253,7 @@ def _judge(
     some = xp.any(good)
     if stop is None or tol is None:
         return (None if bool(some) else "nonfinite"), None
-    if backend.may_branch(x) and not bool(some):
+    if backend.branches and not bool(some):
         return "nonfinite", None
     certificate = stop(x, value, grad, state)
     # Both answers in one number: on a device each look is a wait.
@@ -265,7 +265,7 @@ def _judge(
 
 def _history(records: Records, like: Array, backend: Backend) -> History:
     """Return the columns next to the values."""
-    steps = backend.xp.asarray(records.steps, dtype=backend.xp.int32, device=backend.device(like))
+    steps = backend.xp.asarray(records.steps, dtype=backend.xp.int32, device=backend.placement)
     certificates = records.certificates
     return History(
         steps,

@@ -68,18 +68,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Sort the tests into tiers, by rules and not one by one.
 
     Where every operation is compiled or becomes a graph (JAX, dask), the default suite runs the
-    tests marked essential, in float32; the others are slow. The fast tier leaves them out, and
-    takes one case of each test.
+    tests marked essential, in float32; the others are slow. Of a test marked thorough it runs one
+    case. The fast tier leaves them out, and takes one case of each test.
     """
     fast = config.getoption("--fast")
     kept, dropped = [], []
     tried = set[tuple[object, ...]]()
+    thorough = set[tuple[object, ...]]()
     for item in items:
         way, dtype = _way_of(item)
         if way is not None and way.costly:
             essential = item.get_closest_marker("essential") is not None
             if not essential or dtype not in (None, "float32"):
                 item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("thorough") and not item.get_closest_marker("slow"):
+            test = (item.path, getattr(item, "originalname", item.name))
+            if test in thorough:
+                item.add_marker(pytest.mark.slow)
+            thorough.add(test)
         if not fast:
             kept.append(item)
             continue

@@ -91,7 +91,7 @@ class TraceLocked:
             value = xp.sum(traceless * factor, axis=(-2, -1))
             tilt = 0.5 * xp.sum(diagonal(factor, xp=xp), axis=-1)
             return value, factor - tilt[..., None, None] * unit
-        flipped = xp.asarray([[1.0, 0.0], [0.0, -1.0]], dtype=z.dtype, device=backend.device(z))
+        flipped = xp.asarray([[1.0, 0.0], [0.0, -1.0]], dtype=z.dtype, device=backend.placement)
         difference = xp.sum(z * flipped, axis=(-2, -1))
         outside = z * (1.0 - unit)
         value = xp.abs(difference) + xp.sum(xp.abs(outside), axis=(-2, -1))

@@ -6,7 +6,7 @@ from typing import Any
 
 from specdesc._lib.typing import Array
 from specdesc.backends import Backend
-from specdesc.backends.entry import enter
+from specdesc.backends.entry import bound_to, enter
 from specdesc.rules.rule import State
 from specdesc.trees.containers import leaves, rebuild
 from specdesc.trees.routes import Entry, Route
@@ -129,8 +129,8 @@ def update(
     new: dict[str, Array] = dict(xs)
     new_state = dict(state)
     own = _by_path(state)
-    for entries in _stacks(route, xs):
-        points, states = _step(entries, xs, gradients, previous, own, value)
+    for entries, backend in _stacks(route, xs):
+        points, states = _step(entries, xs, gradients, previous, own, value, backend)
         new |= points
         new_state |= states
     return rebuild(params, new), new_state
@@ -151,26 +151,25 @@ def _checked(tree: Any, route: Route, name: str) -> dict[str, Array]:
     return arrays
 
 
-def _stacks(route: Route, arrays: Mapping[str, Array]) -> list[list[Entry]]:
-    """Return the parameters by the calls that update them."""
-    stacks: dict[tuple[object, ...], list[Entry]] = {}
+def _stacks(route: Route, arrays: Mapping[str, Array]) -> list[tuple[list[Entry], Backend]]:
+    """Return the parameters by the calls that update them, with the backend of their arrays.
+
+    The rule of each call checks its arrays; nothing is checked here.
+    """
+    stacks: dict[tuple[object, ...], tuple[list[Entry], Backend]] = {}
     for entry in route.entries:
         if entry.rule is not None:
             x = arrays[entry.path]
-            backend = _backend(entry.path, x)
+            backend = bound_to(x)
             kind = (entry.group, entry.view.shape, str(x.dtype), backend.layout(x))
-            stacked = _gains(entry, x, backend) if entry.stack is None else entry.stack
-            stacks.setdefault(kind if stacked else (entry.path,), []).append(entry)
+            stacked = _gains(entry, backend) if entry.stack is None else entry.stack
+            stacks.setdefault(kind if stacked else (entry.path,), ([], backend))[0].append(entry)
     return list(stacks.values())
 
 
-def _gains(entry: Entry, x: Array, backend: Backend) -> bool:
+def _gains(entry: Entry, backend: Backend) -> bool:
     """Say whether one call for many is worth the copies."""
     return not backend.branches or prod(entry.view.shape) <= SMALL
-
-
-def _backend(path: str, x: Array) -> Backend:
-    return enter("rules", x, names=(path or "params",), ndim=0)
 
 
 def _by_path(state: State) -> dict[str, State]:
@@ -189,10 +188,9 @@ def _step(
     previous: Mapping[str, Array] | None,
     own: Mapping[str, State],
     value: Array | None,
+    backend: Backend,
 ) -> tuple[dict[str, Array], State]:
     """Update the parameters of one stack: they share rule, view shape, dtype and device."""
-    first = entries[0]
-    backend = _backend(first.path, xs[first.path])
     xp = backend.xp
 
     def together(arrays: Mapping[str, Array]) -> Array:
@@ -201,7 +199,7 @@ def _step(
 
     states = [own[entry.path] for entry in entries]
     stacked = {key: _stacked([each[key] for each in states], backend) for key in states[0]}
-    y, stacked = first.update(
+    y, stacked = entries[0].update(
         together(xs),
         together(gradients),
         stacked,

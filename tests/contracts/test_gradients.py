@@ -384,6 +384,7 @@ def test_a_library_without_gradients_runs_the_function_itself(library: Library) 
     assert leaf.differentiable(function, derivative.of_factor(0.0, backend=leaf)) is function
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", [(5, 3), (3, 3), (2, 3, 4)])
 def test_gradient_of_the_clip_in_its_radius_on_jax(shape):
     jax = pytest.importorskip("jax", reason="jax is not installed")

@@ -233,6 +233,7 @@ def jax() -> Iterator[Any]:
 # --- against differences -------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_gradients_of_torch(name: str, torch: Any) -> None:
     call, smooth = OPERATIONS[name], 0
@@ -278,6 +279,7 @@ def test_where_a_step_is_found_by_bisection(name: str, torch: Any) -> None:
 # --- in the other arguments ----------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["Nuclear", "Ridge", "Huber", "MCP", "Spectral Huber"])
 def test_gradients_in_the_step(name: str, torch: Any, jax: Any) -> None:
     g = oracles.FUNCTIONS[name]
@@ -341,6 +343,7 @@ THREE = {
 }
 
 
+@pytest.mark.thorough
 @FORWARD
 @pytest.mark.parametrize("name", THREE)
 def test_second_derivatives_need_singular_values_that_differ(
@@ -407,6 +410,7 @@ def test_transforms_of_torch_compose(name: str, torch: Any) -> None:
     torch.testing.assert_close(forward, reverse)
 
 
+@pytest.mark.slow
 def test_transforms_of_jax_compose(jax: Any) -> None:
     x = jax.numpy.asarray(support.gaussian(2, 3, 3, seed=1))
     g = prox.Nuclear(0.5)

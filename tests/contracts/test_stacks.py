@@ -117,6 +117,7 @@ def test_subnormal_matrices_have_a_direction_where_the_library_keeps_them(
     np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6)], ids=["tall", "wide"])
 def test_no_operation_breaks_on_the_corpus(
     shape: tuple[int, int], library: Library, dtype: str

@@ -62,6 +62,7 @@ def compare(operation: Operation, library: Library, found: Any, expected: Any, e
 # --- jax -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.essential
 @EVERY
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_nothing_reads_a_value_on_jax(jax: Any) -> None:
             operation.call(x)
 
 
+@pytest.mark.slow
 def test_vmap_is_the_stack(jax: Any) -> None:
     x = JAX.array(support.easy(3, shape=(12, 8)), "float32")
     for call in (
@@ -102,6 +104,7 @@ def test_vmap_is_the_stack(jax: Any) -> None:
         np.testing.assert_allclose(JAX.numpy(jax.vmap(call)(x)), stacked, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "rule",
     [

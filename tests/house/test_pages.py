@@ -33,6 +33,7 @@ def run_line(line):
         assert (DOCS.parent / words[0]).is_file()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     for library in PAGES[page]:

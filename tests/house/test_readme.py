@@ -81,6 +81,7 @@ def test_numbers_of_the_regression_are_those_of_the_result():
     assert close(number(r"([\d.e-]+) by AdamW"), losses["AdamW"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("line", SHELL)
 def test_shell(line, tmp_path, monkeypatch):
     program, *words = shlex.split(line)

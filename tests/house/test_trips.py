@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import specdesc
-from specdesc import norms, preconditioners, prox, rules, schedules
+from specdesc import norms, preconditioners, prox, rules, schedules, trees
 from specdesc.backends import entry
 
 HOUSES = tuple(
@@ -158,3 +158,12 @@ def test_a_prox_enters_once(g: prox.Operator) -> None:
     assert entered(lambda: g.prox(X, 0.1)) == 1
     assert entered(lambda: g.anisotropic_prox(X, 0.1, plain, full_output=True)) == 1
     assert entered(lambda: prox.Translated(g, G).prox(X, 0.1)) == 1
+
+
+@pytest.mark.parametrize("stack", [None, False])
+def test_a_tree_enters_once_for_each_call_of_a_rule(stack: bool | None) -> None:
+    params = {"a": X, "b": X[:5], "c": X[:7], "d": X[0]}
+    groups = [trees.Group("[abc]", rules.Muon(0.1, weight_decay=0.1), stack=stack)]
+    route = trees.route(params, *groups, rest=rules.AdamW(0.1))
+    state = trees.init(params, route)
+    assert entered(lambda: trees.update(params, params, state, route)) == len(params)

@@ -54,6 +54,7 @@ def after(tx, steps, params=PARAMS):
     return params
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "options",
     [

@@ -70,6 +70,7 @@ def losses_of(tx, steps=40):
     return [float(step(model, optimizer, tokens)) for tokens in batches]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(optax.contrib, "MuonDimensionNumbers"), reason="this optax has none"
 )

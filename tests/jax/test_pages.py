@@ -17,6 +17,7 @@ import specdesc.optax  # noqa: E402
 PAGE = (Path(__file__).parents[2] / "docs" / "move-from-optax-muon.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_of_those_who_move_runs_block_by_block():
     found = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert {language for language, _ in found} == {"python"}

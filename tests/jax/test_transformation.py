@@ -35,6 +35,7 @@ def two_steps(tx, params=PARAMS, grads=PARAMS):
     return tx.update(grads, state, optax.apply_updates(params, updates))
 
 
+@pytest.mark.thorough
 @each_rule
 def test_updates_are_what_rules_add(name):
     rule = RULES[name]
@@ -241,6 +242,7 @@ NUMBERS |= {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_may_be_injected(name):
     make, value = NUMBERS[name]

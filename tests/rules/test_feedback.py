@@ -45,6 +45,7 @@ def counterexample(c: float) -> Any:
 START = np.asarray([[1.0, 0.2], [0.2, 0.5]])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("c", [0.3, 0.7, 0.95])
 def test_the_counterexample_stops_spectral_descent_without_a_memory_alone(c: float) -> None:
     f = counterexample(c)

@@ -132,6 +132,7 @@ for _g in (pair[1] for pair in ACCEPTED.values()):
         object.__setattr__(_g, "is_set", True)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_an_accepted_pair_finds_the_minimiser(name: str) -> None:
     """As far as so many steps lead; a wrong pair misses by a few per cent to a factor."""
@@ -150,6 +151,7 @@ class Hidden:
         self.hidden, self.value, self.prox = g, g.value, g.prox
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refused_pair_would_have_ended_elsewhere(name: str) -> None:
     make, g = REFUSED[name]
@@ -232,6 +234,7 @@ def test_a_proximal_method_that_would_not_solve_is_refused(
         rule(0.1, preconditioner=preconditioner, g=g)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("preconditioner", "g"),
     [

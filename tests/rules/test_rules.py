@@ -698,6 +698,7 @@ def test_a_truncated_step_makes_nothing_of_the_size_of_the_iterate(decay: float)
     assert peak <= y.nbytes + 10 * block < y.nbytes + 0.2 * x.nbytes
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["numpy", "array_api_strict", "torch", "jax"])
 def test_a_gradient_may_be_known_by_its_products_alone(name: str) -> None:
     library = next(way for way in support.LIBRARIES if way.name == name)

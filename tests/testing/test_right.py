@@ -89,6 +89,7 @@ def hold(name: str, dtype: str | None, backend: str = "numpy") -> None:
     assert report.passed, (dtype, report)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float16", "float32", "complex64"])
 @pytest.mark.parametrize("name", CHECKS)
 def test_in_low_precision(name: str, dtype: str) -> None:
@@ -110,6 +111,7 @@ def test_on_torch(name: str, dtype: str) -> None:
     hold(name, dtype, "torch")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", ["jax"])
 @pytest.mark.parametrize(
     "name",

@@ -14,6 +14,7 @@ EVERY_KERNEL = pytest.mark.parametrize("kernel", oracles.KERNELS)
 # --- what is right passes ------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", oracles.FUNCTIONS)
 def test_every_function_and_set_passes(name: str) -> None:
     shape = (3, 3) if name in oracles.HERMITIAN else (4, 3)
@@ -298,6 +299,7 @@ PRECONDITIONERS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PRECONDITIONERS)
 def test_wrong_preconditioners_are_caught(name: str) -> None:
     assert testing.check_preconditioner(Wrong()).passed
