@@ -39,6 +39,18 @@ def check_accuracy(accuracy: Accuracy, /) -> None:
         raise ValueError(msg)
 
 
+def in_dtype(x: Array, name: str | None, /, *, backend: Backend) -> Array:
+    """Return `x` in the dtype of a name, None for its own."""
+    if name is None:
+        return x
+    xp = backend.xp
+    dtype = getattr(xp, name, None)
+    if dtype is None or is_complex(xp, dtype) != is_complex(xp, x.dtype):
+        msg = f"dtype must suit {x.dtype} of {backend.name}, got {name!r}"
+        raise ValueError(msg)
+    return xp.astype(x, dtype, copy=False)
+
+
 def direction(
     x: Array, accuracy: Accuracy, method: Method = "auto", /, *, backend: Backend
 ) -> Array:
@@ -47,13 +59,9 @@ def direction(
     Without a `tol` that is to working accuracy, and on a device to `DEVICE_TOL`.
     """
     check_supported("orthogonalize", backend)
-    xp, (tol, floor, name) = backend.xp, accuracy
+    tol, floor, name = accuracy
     if name is not None:
-        dtype = getattr(xp, name, None)
-        if dtype is None or is_complex(xp, dtype) != is_complex(xp, x.dtype):
-            msg = f"dtype must suit {x.dtype} of {backend.name}, got {name!r}"
-            raise ValueError(msg)
-        x = xp.astype(x, dtype, copy=False)
+        x = in_dtype(x, name, backend=backend)
     if tol is None and method == "auto" and on_device(x, backend):
         tol, floor = DEVICE_TOL, floor or DEVICE_FLOOR
     return orthogonal_factor(x, Request(tol, floor, method), backend=backend)[0]
