@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test test-fast test-slow test-exhaustive test-gpu test-wheel doctest lint \
-	lint-imports bench bench-truncated calibrate targets claims docs browser mutants test-lowest generated clean
+	lint-imports gate bench bench-full bench-report bench-truncated calibrate targets claims docs browser mutants test-lowest generated clean
 
 demo: .venv/demo
 	$(BIN)/python docs/demo_data.py out
@@ -63,6 +63,10 @@ lint-imports: .venv/lint
 	cp -R specdesc build/imports
 	cp -R backends/. build/imports/specdesc/backends
 	cd build/imports && ../../$(BIN)/lint-imports --no-logo --no-cache ../../pyproject.toml
+
+# Counts that must not change, and one wide ratio.
+gate: .venv/test
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.gate
 
 bench: .venv/test .venv/bench
 	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json

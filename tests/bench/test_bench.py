@@ -128,6 +128,23 @@ def test_an_older_file_is_compared(tmp_path: Path) -> None:
         bench(Options(compare=tmp_path / "other.json", **options), silent)
 
 
+def test_the_comparison_counts_the_ratios_that_come_again() -> None:
+    def rows(*ratios: list[float] | None) -> list[dict[str, Any]]:
+        return [
+            {"kernel": "clip", "shape": [4, 4], "dtype": "float32", "who": str(i), "ms": 1.0}
+            | {"ratio": ratio}
+            for i, ratio in enumerate(ratios)
+        ]
+
+    old = {"rows": rows(None, [1.0, 0.9, 1.1], [2.0, 1.5, 2.5], [3.0, 2.9, 3.1])}
+    new = rows(None, [1.1, 1.0, 1.2], [2.6, 2.0, 3.0], None)
+    text = report.comparison(old, new)
+    assert text.splitlines()[-1].startswith("1 of 2 ratios lie where")
+    assert text.count("as before") == 1
+    assert text.count("outside of its spread") == 1
+    assert "ratios lie" not in report.comparison({"rows": rows(None)}, rows(None))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
