@@ -46,6 +46,11 @@ def aten_calls(call: Callable[[], object], /) -> int:
     return len(_seen(call))
 
 
+def products(call: Callable[[], object], /) -> int:
+    """Count the matrix products of a call on torch; those of a stack are one."""
+    return sum(name.rstrip("_") in ("mm", "bmm", "addmm", "baddbmm") for name, _ in _seen(call))
+
+
 def _seen(call: Callable[[], object]) -> list[tuple[str, int]]:
     """Return the name of each ATen call, and how many tensors it takes as a list."""
     mode: Any = import_module("torch.utils._python_dispatch").TorchDispatchMode

@@ -1,6 +1,7 @@
 """``specdesc bench``: what it counts, what it compares, and that it ends."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,33 @@ def test_an_older_file_is_compared(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UsageError, match="no file of specdesc bench"):
         bench(Options(compare=tmp_path / "other.json", **options), silent)
+
+
+def test_a_peer_that_is_too_slow_for_its_share_runs_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = KERNELS["clip"]
+    calls: list[int] = []
+
+    def prepare(x: Any) -> Any:
+        call, to_host = kernel.peers[0].prepare(x)
+
+        def slow() -> Any:
+            calls.append(1)
+            time.sleep(0.3)
+            return call()
+
+        return slow, to_host
+
+    peer = kernel.peers[0].__class__("slow", "numpy", prepare)
+    changed = kernel.__class__(**{**vars(kernel), "peers": (peer,)})
+    monkeypatch.setitem(job.KERNELS, "clip", changed)
+    options = Options(kernels=("clip",), shapes=((24, 16),), budget=1.5, out=tmp_path)
+    ours, theirs = bench(options, silent)
+    assert len(calls) == 2
+    assert theirs["ms"] >= 300
+    assert theirs["no ratio"] == "one call alone"
+    assert ours["no ratio"] == "1"
 
 
 def test_the_comparison_counts_the_ratios_that_come_again() -> None:
