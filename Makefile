@@ -70,9 +70,20 @@ gate: .venv/test
 
 bench: .venv/test .venv/bench
 	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
-	$(ONE_THREAD) $(BIN)/asv run --python=same --quick --config benchmarks/asv.conf.json
+	$(ONE_THREAD) $(BIN)/asv run --python=same --quick --bench '^(?!critical\..*Full\.)' \
+	  --config benchmarks/asv.conf.json
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.targets orthogonalize --quick
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.targets auto --quick
+
+# Everything with repeats, some hours; kept under .asv/results as of this commit.
+bench-full: .venv/test .venv/bench
+	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
+	$(ONE_THREAD) $(BIN)/asv run --python=same --set-commit-hash $$(git rev-parse HEAD) \
+	  --config benchmarks/asv.conf.json
+
+# What is kept, as pages: .asv/html/index.html.
+bench-report: .venv/bench
+	$(BIN)/asv publish --config benchmarks/asv.conf.json HEAD
 
 # The comparison with peers, on all threads: keep other work off the machine. A few minutes.
 targets: .venv/test
