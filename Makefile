@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: demo test test-fast test-slow test-exhaustive test-gpu test-wheel doctest lint \
-	lint-imports bench bench-truncated calibrate targets claims docs browser mutants test-lowest generated clean
+	lint-imports gate bench bench-full bench-report bench-truncated calibrate targets claims docs browser mutants test-lowest generated clean
 
 demo: .venv/demo
 	$(BIN)/python docs/demo_data.py out
@@ -64,11 +64,26 @@ lint-imports: .venv/lint
 	cp -R backends/. build/imports/specdesc/backends
 	cd build/imports && ../../$(BIN)/lint-imports --no-logo --no-cache ../../pyproject.toml
 
+# Counts that must not change, and one wide ratio.
+gate: .venv/test
+	$(ONE_THREAD) $(BIN)/python -m benchmarks.gate
+
 bench: .venv/test .venv/bench
 	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
-	$(ONE_THREAD) $(BIN)/asv run --python=same --quick --config benchmarks/asv.conf.json
+	$(ONE_THREAD) $(BIN)/asv run --python=same --quick --bench '^(?!critical\..*Full\.)' \
+	  --config benchmarks/asv.conf.json
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.targets orthogonalize --quick
 	$(ONE_THREAD) $(BIN)/python -m benchmarks.targets auto --quick
+
+# Everything with repeats, some hours; kept under .asv/results as of this commit.
+bench-full: .venv/test .venv/bench
+	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
+	$(ONE_THREAD) $(BIN)/asv run --python=same --set-commit-hash $$(git rev-parse HEAD) \
+	  --config benchmarks/asv.conf.json
+
+# What is kept, as pages: .asv/html/index.html.
+bench-report: .venv/bench
+	$(BIN)/asv publish --config benchmarks/asv.conf.json HEAD
 
 # The comparison with peers, on all threads: keep other work off the machine. A few minutes.
 targets: .venv/test

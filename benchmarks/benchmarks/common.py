@@ -14,11 +14,8 @@ import numpy as np
 
 from specdesc import backends
 
-# Few cases, so that a quick run over everything takes a minute: what does not depend on the
-# shape is measured at one. Edit the lists for a study.
+# Few cases, so that a quick run over everything takes a minute; `critical` has the others.
 SQUARE = (256, 256)
-#: As many entries: square, tall, and a stack of small matrices.
-SHAPES = (SQUARE, (512, 128), (64, 32, 32))
 #: For peak memory, where what the interpreter takes anyway must not hide the arrays.
 BIG = (768, 768)
 RANK = 4

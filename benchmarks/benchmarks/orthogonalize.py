@@ -4,7 +4,7 @@ import numpy as np
 
 from specdesc import orthogonalize, polar, spectral_map
 
-from .common import BIG, SHAPES, SQUARE, TARGETS, Kernel
+from .common import BIG, SQUARE, TARGETS, Kernel
 
 TOL = FLOOR = 1e-2
 
@@ -12,7 +12,7 @@ TOL = FLOOR = 1e-2
 class Orthogonalize(Kernel):
     """Accuracy 1e-2 on singular values down to 1e-2; "newton-schulz" is what it is."""
 
-    params = (TARGETS, ("float32",), SHAPES, ("svd", "polynomial", "newton-schulz"))
+    params = (TARGETS, ("float32",), (SQUARE,), ("svd", "polynomial", "newton-schulz"))
     param_names = (*Kernel.param_names, "method")
 
     def setup(self, target, dtype, shape, method):
@@ -36,7 +36,7 @@ class TimeOrthogonalize(Orthogonalize):
 class TrackOrthogonalize(Orthogonalize):
     """The accuracy beside the time: max |1 - t| over the singular directions."""
 
-    params = (TARGETS, ("float32", "float64"), (SQUARE,), ("svd", "polynomial", "newton-schulz"))
+    params = (TARGETS, ("float64",), (SQUARE,), ("svd", "polynomial", "newton-schulz"))
     warm = False
     unit = "max |1 - t|"
 

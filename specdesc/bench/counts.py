@@ -35,8 +35,26 @@ VIEWS = frozenset(
 
 def launches(call: Callable[[], object], /) -> int:
     """Count the ATen calls of a call on torch that are no views; a list of 16 counts as one."""
+    return sum(
+        -(-size // 16) if name.startswith("_foreach_") else int(name not in VIEWS)
+        for name, size in _seen(call)
+    )
+
+
+def aten_calls(call: Callable[[], object], /) -> int:
+    """Count all ATen calls of a call on torch, views too: what an eager step dispatches."""
+    return len(_seen(call))
+
+
+def products(call: Callable[[], object], /) -> int:
+    """Count the matrix products of a call on torch; those of a stack are one."""
+    return sum(name.rstrip("_") in ("mm", "bmm", "addmm", "baddbmm") for name, _ in _seen(call))
+
+
+def _seen(call: Callable[[], object]) -> list[tuple[str, int]]:
+    """Return the name of each ATen call, and how many tensors it takes as a list."""
     mode: Any = import_module("torch.utils._python_dispatch").TorchDispatchMode
-    counted = [0]
+    found: list[tuple[str, int]] = []
 
     class Counting(mode):  # type: ignore[misc]
         """Sees every call."""
@@ -44,16 +62,13 @@ def launches(call: Callable[[], object], /) -> int:
         def __torch_dispatch__(
             self, function: Any, _: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            name = function._schema.name.split("::")[1]
-            if name.startswith("_foreach_"):
-                counted[0] += -(-len(args[0]) // 16)
-            elif name not in VIEWS:
-                counted[0] += 1
+            listed = len(args[0]) if args and isinstance(args[0], list | tuple) else 1
+            found.append((function._schema.name.split("::")[1], listed))
             return function(*args, **(kwargs or {}))
 
     with Counting():
         call()
-    return counted[0]
+    return found
 
 
 def peak_of_numpy(call: Callable[[], object], /) -> float:

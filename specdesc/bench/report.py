@@ -116,14 +116,15 @@ def comparison(old: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], /) -> 
     """Return the times of an older file beside the new ones, and whether the ratios agree."""
     before = {_key(row): row for row in old["rows"]}
     cells = [("kernel", "shape", "dtype", "who", "ms before", "ms now", "now / before", "ratio")]
+    inside = []
     for row in rows:
         was = before.get(_key(row))
         if was is None:
             continue
         agreement = "-"
         if row["ratio"] and was["ratio"]:
-            inside = was["ratio"][1] <= row["ratio"][0] <= was["ratio"][2]
-            agreement = "as before" if inside else "outside of its spread"
+            inside.append(was["ratio"][1] <= row["ratio"][0] <= was["ratio"][2])
+            agreement = "as before" if inside[-1] else "outside of its spread"
         cells.append(
             (
                 *_key(row),
@@ -135,7 +136,12 @@ def comparison(old: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], /) -> 
         )
     if len(cells) == 1:
         return "the two files have no row in common"
-    return "\n".join(aligned(cells, left=4))
+    lines = aligned(cells, left=4)
+    if inside:
+        lines.append(
+            f"{sum(inside)} of {len(inside)} ratios lie where 95 % of the rounds lay before"
+        )
+    return "\n".join(lines)
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -18,6 +18,9 @@ REST, LEAST = 0.02, 0.004
 #: Rounds at most, and at least whatever the budget is.
 MOST, FEWEST = 41, 3
 
+#: Calls that the fewest rounds take of a long one: two come before them.
+LEAST_CALLS = FEWEST + 2
+
 #: What is said of a ratio: its median, and where this share of the rounds lies.
 SHARE = 0.95
 

@@ -1,6 +1,7 @@
 """``specdesc bench``: what it counts, what it compares, and that it ends."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,50 @@ def test_an_older_file_is_compared(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UsageError, match="no file of specdesc bench"):
         bench(Options(compare=tmp_path / "other.json", **options), silent)
+
+
+def test_a_peer_that_is_too_slow_for_its_share_runs_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = KERNELS["clip"]
+    calls: list[int] = []
+
+    def prepare(x: Any) -> Any:
+        call, to_host = kernel.peers[0].prepare(x)
+
+        def slow() -> Any:
+            calls.append(1)
+            time.sleep(0.3)
+            return call()
+
+        return slow, to_host
+
+    peer = kernel.peers[0].__class__("slow", "numpy", prepare)
+    changed = kernel.__class__(**{**vars(kernel), "peers": (peer,)})
+    monkeypatch.setitem(job.KERNELS, "clip", changed)
+    options = Options(kernels=("clip",), shapes=((24, 16),), budget=1.5, out=tmp_path)
+    ours, theirs = bench(options, silent)
+    assert len(calls) == 2
+    assert theirs["ms"] >= 300
+    assert theirs["no ratio"] == "one call alone"
+    assert ours["no ratio"] == "1"
+
+
+def test_the_comparison_counts_the_ratios_that_come_again() -> None:
+    def rows(*ratios: list[float] | None) -> list[dict[str, Any]]:
+        return [
+            {"kernel": "clip", "shape": [4, 4], "dtype": "float32", "who": str(i), "ms": 1.0}
+            | {"ratio": ratio}
+            for i, ratio in enumerate(ratios)
+        ]
+
+    old = {"rows": rows(None, [1.0, 0.9, 1.1], [2.0, 1.5, 2.5], [3.0, 2.9, 3.1])}
+    new = rows(None, [1.1, 1.0, 1.2], [2.6, 2.0, 3.0], None)
+    text = report.comparison(old, new)
+    assert text.splitlines()[-1].startswith("1 of 2 ratios lie where")
+    assert text.count("as before") == 1
+    assert text.count("outside of its spread") == 1
+    assert "ratios lie" not in report.comparison({"rows": rows(None)}, rows(None))
 
 
 @pytest.mark.parametrize(
