@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from specdesc.backends.torch import BFLOAT16  # noqa: E402
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
@@ -375,7 +376,10 @@ def test_a_step_holds_no_second_model(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_stacks_have_a_size_at_most(dtype):
     """What a step holds at once does not grow with the number of layers."""
-    size = 4 * 2**19 * (0.5 if dtype == "bfloat16" else 1.0)
+    native = dtype == "bfloat16" and BFLOAT16
+    size = 4 * 2**19 * (0.5 if native else 1.0)
+    # A processor without products of bfloat16 multiplies in float32 what was rounded once.
+    copies = 5.51 if dtype == "bfloat16" and not native else 5.01
     for layers in (40, 80):
         model = torch.nn.ModuleList(torch.nn.Linear(128, 128, bias=False) for _ in range(layers))
         for p in model.parameters():
@@ -383,7 +387,7 @@ def test_stacks_have_a_size_at_most(dtype):
         rule = rules.Muon(0.02, method="newton-schulz", dtype=dtype)
         seen = calls_of(Optimizer(model, rest=rule))
         # The stack, its factor and squares; a stack of wide numbers that becomes a narrow one.
-        assert seen.peak <= 5.01 * size
+        assert seen.peak <= copies * size
 
 
 def test_sections_of_many_layers_are_stacked_by_their_kind():
