@@ -3,17 +3,11 @@
 from specdesc._lib.checks import check_same_shape
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
-from specdesc._polar_factor.direction import Accuracy, check_accuracy
-from specdesc._polar_factor.solvers import on_device
 from specdesc.backends import Backend
 from specdesc.backends.entry import check_supported, enter
-from specdesc.preconditioners import Polynomial, Preconditioner
+from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
-from specdesc.prox.fixed_points import agree
 from specdesc.prox.operator import step_of
-
-#: Of a map for which nothing is asked.
-DEFAULT = Accuracy()
 
 
 def proximal_step(
@@ -100,7 +94,6 @@ def preconditioned_step(
     step: float | Array,
     preconditioner: Preconditioner,
     g: Operator,
-    accuracy: Accuracy = DEFAULT,
     /,
     *,
     backend: Backend,
@@ -113,31 +106,6 @@ def preconditioned_step(
         if length.ndim:
             length = length[..., None]
         start, finite = replace_broken(x, backend=backend, by_entry=True)
-        asked = (
-            accuracy if accuracy.given or _may_be_coarse(preconditioner, g, d, backend) else None
-        )
-        direction = preconditioner.apply(d, asked, backend=backend)
+        direction = preconditioner.apply(d, backend=backend)
         y = restore(start - xp.astype(length, x.dtype) * direction, finite, backend=backend)
         return g.preconditioned_point(y, step, preconditioner, backend=backend)[0]
-
-
-def _may_be_coarse(preconditioner: Preconditioner, g: Operator, d: Array, backend: Backend) -> bool:
-    """Say whether a map of a few percent is the default: on a device, where fixed points stay.
-
-    Any odd function of the singular values keeps those of a g that agrees with the sign; with
-    others the map has to invert the slope of g.
-    """
-    spectral = preconditioner.geometry == "spectral" and on_device(d, backend)
-    return spectral and agree(g, "spectral")
-
-
-def check_map(preconditioner: Preconditioner, accuracy: Accuracy, /) -> None:
-    """Raise `ValueError` for an accuracy that is none, or that the map has no use for."""
-    check_accuracy(accuracy)
-    unused = preconditioner.geometry != "spectral" or isinstance(preconditioner, Polynomial)
-    if accuracy.given and unused:
-        msg = (
-            "tol, floor and dtype are options of a spectral map with a kernel, "
-            f"got {preconditioner!r}"
-        )
-        raise ValueError(msg)

@@ -39,18 +39,6 @@ def check_accuracy(accuracy: Accuracy, /) -> None:
         raise ValueError(msg)
 
 
-def in_dtype(x: Array, name: str | None, /, *, backend: Backend) -> Array:
-    """Return `x` in the dtype of a name, None for its own."""
-    if name is None:
-        return x
-    xp = backend.xp
-    dtype = getattr(xp, name, None)
-    if dtype is None or is_complex(xp, dtype) != is_complex(xp, x.dtype):
-        msg = f"dtype must suit {x.dtype} of {backend.name}, got {name!r}"
-        raise ValueError(msg)
-    return xp.astype(x, dtype, copy=False)
-
-
 def direction(
     x: Array, accuracy: Accuracy, method: Method = "auto", /, *, backend: Backend
 ) -> Array:
@@ -59,9 +47,13 @@ def direction(
     Without a `tol` that is to working accuracy, and on a device to `DEVICE_TOL`.
     """
     check_supported("orthogonalize", backend)
-    tol, floor, name = accuracy
+    xp, (tol, floor, name) = backend.xp, accuracy
     if name is not None:
-        x = in_dtype(x, name, backend=backend)
+        dtype = getattr(xp, name, None)
+        if dtype is None or is_complex(xp, dtype) != is_complex(xp, x.dtype):
+            msg = f"dtype must suit {x.dtype} of {backend.name}, got {name!r}"
+            raise ValueError(msg)
+        x = xp.astype(x, dtype, copy=False)
     if tol is None and method == "auto" and on_device(x, backend):
         tol, floor = DEVICE_TOL, floor or DEVICE_FLOOR
     return orthogonal_factor(x, Request(tol, floor, method), backend=backend)[0]

@@ -11,7 +11,6 @@ whose last factor is smooth for y in [0, 1], so that a polynomial of V Vᴴ does
 """
 
 import math
-from collections.abc import Callable
 
 from specdesc._lib.arrays import adjoint
 from specdesc._lib.dtypes import eps as unit_of
@@ -19,7 +18,6 @@ from specdesc._lib.dtypes import working
 from specdesc._lib.tracing import opaque
 from specdesc._lib.typing import Array
 from specdesc._linalg.basic import replace_broken, restore
-from specdesc._polar_factor.direction import DEVICE_FLOOR, DEVICE_TOL, Accuracy, direction
 from specdesc._polar_factor.method import Request
 from specdesc._polar_factor.solvers import orthogonal_factor
 from specdesc.backends import Backend
@@ -34,9 +32,6 @@ DEGREES = {"single": 11, "double": 19}
 #: the constants of schedules are accurate.
 ROOM, LEAST = 4.0, 1.1e-12
 
-#: How far a block may be off for the polynomial of kappa 4, which grows outside of [-1, 1].
-MOST_OFF = 0.02
-
 
 def resolved(x: Array, eps: float, backend: Backend, /) -> bool:
     """Say whether such a form is equal to an SVD up to rounding, for singular values up to 1."""
@@ -49,59 +44,28 @@ def has(kernel: Kernel, /) -> bool:
     return isinstance(kernel, Kappa) and kernel.kappa in (2, 4)
 
 
-def apply(
-    x: Array, kernel: Kernel, eps: float, accuracy: Accuracy | None = None, /, *, backend: Backend
-) -> Array:
-    """Return the spectral map of a kernel that `has` such a form.
+def apply(x: Array, kernel: Kernel, eps: float, /, *, backend: Backend) -> Array:
+    """Return the spectral map of a kernel that `has` such a form, for singular values up to 1.
 
-    Without an accuracy for singular values up to 1: the bound makes the plan a function of eps
-    alone. Error: a few eps_machine (1 + 1 / eps), that of an SVD, where `resolved`.
-
-    With one the error is at most `tol` for singular values of at least `floor` s_1, as the
-    smallest singular value of [X, eps I] that belongs to them is no smaller a part of its largest.
+    The bound makes the plan a function of eps alone. Error: a few eps_machine (1 + 1 / eps), that
+    of an SVD, where `resolved`.
     """
     xp = backend.xp
-    safe, finite = replace_broken(x if accuracy else working(xp, x), backend=backend)
+    safe, finite = replace_broken(working(xp, x), backend=backend)
     wide = x.shape[-2] <= x.shape[-1]
-    turned = safe if wide else adjoint(safe, xp=xp)
-    if accuracy is None:
-        request = Request(None, min(eps / math.hypot(1.0, eps), 0.5), "polynomial")
-        u, v = _isometry(
-            turned, eps, lambda both: orthogonal_factor(both, request, backend=backend)[0], backend
-        )
-    else:
-        asked = _for_kernel(accuracy, kernel)
-        u, v = _isometry(turned, eps, lambda both: direction(both, asked, backend=backend), backend)
-    y = u if _is_square(kernel) else _fourth_root(working(xp, u), working(xp, v), backend)
+    u, v = _isometry(safe if wide else adjoint(safe, xp=xp), eps, backend)
+    square = isinstance(kernel, Kappa) and kernel.kappa == 2
+    y = u if square else _fourth_root(u, v, backend)
     return restore(y if wide else adjoint(y, xp=xp), finite, backend=backend)
 
 
-def _is_square(kernel: Kernel) -> bool:
-    return isinstance(kernel, Kappa) and kernel.kappa == 2
-
-
-def _for_kernel(accuracy: Accuracy, kernel: Kernel) -> Accuracy:
-    """Return what is asked of the isometry.
-
-    Where both blocks are (1 + e) of what they should be, the fourth root adds at most abs(e) again
-    to first order, and its polynomial holds as far as 2 V Vᴴ stays below I and a little more.
-    """
-    if _is_square(kernel):
-        return accuracy
-    tol = DEVICE_TOL if accuracy.tol is None else accuracy.tol
-    floor = accuracy.floor
-    if accuracy.tol is None and floor is None:
-        floor = DEVICE_FLOOR
-    return accuracy._replace(tol=min(tol / 4.0, MOST_OFF), floor=floor)
-
-
-def _isometry(
-    x: Array, eps: float, polar: Callable[[Array], Array], backend: Backend
-) -> tuple[Array, Array]:
+def _isometry(x: Array, eps: float, backend: Backend) -> tuple[Array, Array]:
     """Return the two blocks of the polar factor of [X, eps I]."""
     xp, (m, n) = backend.xp, (x.shape[-2], x.shape[-1])
     shift = xp.broadcast_to(eps * identity(m, x, backend=backend), (*x.shape[:-1], m))
-    factor = polar(xp.concat([x, shift], axis=-1))
+    floor = min(eps / math.hypot(1.0, eps), 0.5)
+    both = xp.concat([x, shift], axis=-1)
+    factor, *_ = orthogonal_factor(both, Request(None, floor, "polynomial"), backend=backend)
     return factor[..., :n], factor[..., n:]
 
 

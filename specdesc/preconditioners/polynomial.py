@@ -11,7 +11,6 @@ from specdesc._lib.typing import Array
 from specdesc._linalg import lift, magnitudes
 from specdesc._linalg.basic import replace_broken, restore
 from specdesc._polar_factor import newton_schulz
-from specdesc._polar_factor.direction import Accuracy
 from specdesc._polar_factor.newton_schulz import Scaled
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
@@ -123,9 +122,6 @@ class Polynomial(Preconditioner):
 
     def _way(self) -> str:
         return "polynomial" if self.geometry == "spectral" else self.geometry
-
-    def _as_asked(self, x: Array, accuracy: Accuracy, backend: Backend) -> Array | None:
-        return None  # the steps are the accuracy
 
     def _without_svd(self, x: Array, backend: Backend) -> bool:
         return False  # there is no kernel, and `_map` takes none either way

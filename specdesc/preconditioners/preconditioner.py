@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from specdesc._lib.checks import check_number, plain
 from specdesc._lib.dtypes import eps, largest_finite, working
@@ -11,11 +10,10 @@ from specdesc._lib.typing import Array, Namespace
 from specdesc._linalg import magnitudes
 from specdesc._linalg.basic import balance, differentiable_frobenius, restore
 from specdesc._linalg.magnitudes import GEOMETRIES, Geometry, Parts
-from specdesc._polar_factor.direction import Accuracy, in_dtype
 from specdesc.backends import Backend
 from specdesc.backends.creation import zeros
 from specdesc.backends.entry import check_supported, enter
-from specdesc.preconditioners import inverse_root, products
+from specdesc.preconditioners import inverse_root
 from specdesc.preconditioners.kernels import Kernel
 
 
@@ -80,11 +78,8 @@ class Preconditioner:
         """Return grad phi*(x), a new array like `x`; zero magnitudes stay zero."""
         return self.apply(x, backend=enter("preconditioners", x))
 
-    def apply(self, x: Array, accuracy: Accuracy | None = None, /, *, backend: Backend) -> Array:
-        """Return the map of an array that was checked.
-
-        To working accuracy, or as exact as is asked for, where products then do without an SVD.
-        """
+    def apply(self, x: Array, /, *, backend: Backend) -> Array:
+        """Return the map of an array that was checked."""
         check_supported("preconditioners", backend)
         if not self._without_svd(x, backend):
             check_supported(f"preconditioners[{self._way()}]", backend)
@@ -92,27 +87,16 @@ class Preconditioner:
             if 0 in x.shape:
                 return zeros(x.shape, x, backend=backend)
             if not backend.streams:
-                return self._applied(accuracy, backend, x)
-            applied = partial(self._applied, accuracy)
+                return self._applied(backend, x)
             if self.geometry == "elementwise" and not self.normalize:
-                return backend.per_entry(applied, x)
+                return backend.per_entry(self._applied, x)
             spectral = self.geometry in ("spectral", "global")
-            return backend.per_matrix(applied, x, spectral=spectral)
+            return backend.per_matrix(self._applied, x, spectral=spectral)
 
-    def _applied(self, accuracy: Accuracy | None, backend: Backend, x: Array) -> Array:
+    def _applied(self, backend: Backend, x: Array) -> Array:
         if 0 in x.shape:
             return zeros(x.shape, x, backend=backend)
-        mapped = None if accuracy is None else self._as_asked(x, accuracy, backend)
-        mapped = self._map(x, backend) if mapped is None else mapped
-        return backend.xp.astype(mapped, x.dtype, copy=False)
-
-    def _as_asked(self, x: Array, accuracy: Accuracy, backend: Backend) -> Array | None:
-        """Return the map to an accuracy, None where it takes the singular values."""
-        if self.geometry != "spectral":
-            return None
-        source = normalized(x, backend) if self.normalize else x
-        source = in_dtype(source, accuracy.dtype, backend=backend)
-        return products.spectral_map(source, self.kernel, self.eps, accuracy, backend=backend)
+        return backend.xp.astype(self._map(x, backend), x.dtype, copy=False)
 
     def conjugate(self, x: Array, /) -> Array:
         """Return phi*(x) for every matrix, of the batch shape."""

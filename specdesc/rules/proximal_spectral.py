@@ -4,8 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from specdesc._lib.dtypes import working
 from specdesc._lib.typing import Array
-from specdesc._polar_factor.direction import Accuracy
-from specdesc._proximal import check_map, preconditioned_step
+from specdesc._proximal import preconditioned_step
 from specdesc.preconditioners import Preconditioner
 from specdesc.prox import Operator
 from specdesc.prox.fixed_points import check_proximal
@@ -43,14 +42,6 @@ class ProximalSpectral(Advancing):
         radius.
     layout : {"out_in", "in_out"}
         Which axis counts outputs, for `scale`.
-    tol, floor : float, optional
-        Of the map in the spectral geometry: its singular values are within `tol` of those of the
-        kernel where the buffer has singular values of at least `floor` times its largest. None is
-        the working accuracy; on a device, for a `g` that takes the sign too, it is ``tol=3e-2,
-        floor=1e-3``.
-    dtype : str, optional
-        Name of the dtype in which the map is computed, such as ``"bfloat16"``. None is that of the
-        buffer.
 
     Raises
     ------
@@ -100,20 +91,12 @@ class ProximalSpectral(Advancing):
     g: Operator
     scale: Scale = "none"
     layout: Layout = "out_in"
-    tol: float | None = None
-    floor: float | None = None
-    dtype: str | None = None
 
     def __post_init__(self) -> None:
         rule.check_rule(self.step, 0.0)
         momentum.check_beta(self.beta)
         check_proximal(self.preconditioner, self.g)
         check_scale(self.scale, self.layout)
-        check_map(self.preconditioner, self._accuracy)
-
-    @property
-    def _accuracy(self) -> Accuracy:
-        return Accuracy(self.tol, self.floor, self.dtype)
 
     def init(self, x: Array, /) -> State:
         """Return the state before the first step."""
@@ -140,7 +123,5 @@ class ProximalSpectral(Advancing):
             if not whole:  # a difference of points, of full precision
                 x, buffer = (working(backend.xp, z) for z in (x, buffer))
             pull = momentum.within(self.g, buffer, backend=backend)
-            y = preconditioned_step(
-                x, pull, size, self.preconditioner, self.g, self._accuracy, backend=backend
-            )
+            y = preconditioned_step(x, pull, size, self.preconditioner, self.g, backend=backend)
             return y if whole else y - x, state

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 import specdesc
-from specdesc import norms, preconditioners, prox, rules
-from specdesc._polar_factor.direction import Accuracy
+from specdesc import norms, prox, rules
 from specdesc.bench.counts import VIEWS
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -88,10 +87,6 @@ WARM = specdesc.initial_start(X, 8)
 CHEAP: dict[str, Any] = {"tol": 0.3, "floor": 0.01}
 
 
-def proximal(preconditioner: Any, g: Any, **options: Any) -> Any:
-    return rules.ProximalSpectral(0.1, preconditioner=preconditioner, g=g, **options)
-
-
 def step(rule: Any) -> Callable[[], Any]:
     state = rule.init(X)
     return lambda: rule.update(X, G, state)
@@ -117,13 +112,6 @@ BUDGETS: dict[str, tuple[Callable[[], Any], int]] = {
     "Scion": (step(rules.Scion(0.1)), 40),
     "SpectralDescent": (step(rules.SpectralDescent(0.1)), 40),
     "AdamW": (step(rules.AdamW(1e-3)), 22),
-    # The projection takes about 120 of them.
-    "ProximalSpectral, sign": (step(proximal(preconditioners.Sign(), prox.SpectralBall(1.0))), 205),
-    "ProximalSpectral, kappa 4": (
-        step(proximal(preconditioners.Kappa(eps=0.1), prox.SpectralBall(1.0))),
-        270,
-    ),
-    "ProximalSpectral, no set": (step(proximal(preconditioners.Sqrt(eps=0.1), prox.Zero())), 120),
 }
 
 
@@ -157,86 +145,12 @@ SILENT: dict[str, Callable[[], Any]] = {
     "SignDescent": step(rules.SignDescent(0.1)),
     "NormalizedGradient": step(rules.NormalizedGradient(0.1)),
     "Muon": step(rules.Muon(0.02)),
-    "ProximalSpectral": step(proximal(preconditioners.Clip(eps=0.5), prox.SpectralBall(1.0))),
-    "normalized": step(
-        proximal(preconditioners.Kappa(eps=0.01, normalize=True), prox.SpectralBall(1.0))
-    ),
 }
 
 
 @pytest.mark.parametrize("name", SILENT)
 def test_what_products_can_do_does_not_wait(name: str) -> None:
     assert not WAITS & set(launches(SILENT[name]))
-
-
-MAPS = {
-    "sign": preconditioners.Sign(),
-    "sqrt": preconditioners.Sqrt(eps=0.3),
-    "kappa 4": preconditioners.Kappa(eps=0.3),
-    "kappa 4, normalized": preconditioners.Kappa(eps=0.003, normalize=True),
-    "clip": preconditioners.Clip(eps=0.3),
-    "tanh, by the SVD": preconditioners.Tanh(eps=0.3),
-}
-
-
-@pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize("shape", [(48, 80), (80, 48)])
-@pytest.mark.parametrize("tol", [0.3, 0.03, 1e-3])
-def test_a_map_is_within_its_tolerance_above_its_floor(
-    tol: float, shape: tuple[int, int], name: str
-) -> None:
-    generator = torch.Generator().manual_seed(4)
-    u, s, vh = torch.linalg.svd(
-        torch.randn(*shape, generator=generator, dtype=torch.float64), full_matrices=False
-    )
-    s = torch.logspace(0.5, -1.5, len(s), dtype=torch.float64)
-    x = ((u * s) @ vh).float()
-    p, floor = MAPS[name], 0.009
-    backend = entry.enter("preconditioners", x)
-    y = p.apply(x, Accuracy(tol, floor), backend=backend)
-    exact = p(x.double())
-    assert y.dtype == x.dtype
-    assert y.shape == x.shape
-    assert float(torch.linalg.matrix_norm(y.double() - exact, 2)) <= tol
-    # No direction is mixed with another one.
-    inner = u.mT @ y.double() @ vh.mT
-    assert float((inner - torch.diag(inner.diagonal())).abs().max()) <= 1e-3
-    broken = torch.stack([x, 0 * x, x])
-    broken[2, 0, 0] = float("nan")
-    y = p.apply(broken, Accuracy(tol, floor), backend=entry.enter("preconditioners", broken))
-    assert y[0].isfinite().all()
-    assert not y[1].any()
-    assert y[2].isnan().all()
-
-
-def test_a_map_is_exact_by_default_where_its_fixed_points_ask_for_it() -> None:
-    """A nuclear ball compares magnitudes: a map of a few percent would stop elsewhere."""
-    x = X / 4.0
-    for g in (prox.NuclearBall(3.0), prox.Nuclear(0.01)):
-        rule = proximal(preconditioners.Kappa(eps=20.0), g)
-        got, _ = rule.update(x, G, rule.init(x))
-        map_ = rule.preconditioner(G.double())
-        y = (x.double() - 0.1 * map_).float()
-        want = g.anisotropic_prox(y, 0.1, rule.preconditioner)
-        assert (got - want).abs().max() <= 1e-5
-
-
-@pytest.mark.parametrize("kind", [rules.ProximalSpectral, rules.ProximalStorm])
-def test_an_accuracy_that_a_map_has_no_use_for_is_refused(kind: Any) -> None:
-    def made(p: Any, **options: Any) -> Any:
-        return kind(0.1, preconditioner=p, g=prox.Zero(), **options)
-
-    made(preconditioners.Sqrt(), tol=0.1, floor=0.01, dtype="bfloat16")
-    with pytest.raises(ValueError, match="tol"):
-        made(preconditioners.Sqrt(), tol=2.0)
-    with pytest.raises(ValueError, match="dtype must be one of"):
-        made(preconditioners.Sqrt(), dtype="int8")
-    for p in (
-        preconditioners.Sign(geometry="rows"),
-        preconditioners.Polynomial([(1.5, -0.5)], normalize=True),
-    ):
-        with pytest.raises(ValueError, match="options of a spectral map"):
-            made(p, tol=0.1)
 
 
 # --- what a device promises, tried without one ----------------------------------------------------
